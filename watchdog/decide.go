@@ -1,0 +1,107 @@
+package watchdog
+
+import (
+	"fmt"
+	"slices"
+	"time"
+)
+
+// Input is all that a decision rests on.
+type Input struct {
+	Diagnosis Diagnosis
+	View      View
+	Lease     LeaseState
+	Policy    Policy
+	Facts     *Facts // nil: not gathered yet; the guards that need them are left out
+	// Manual is a person's rebuild: the guards that only stand for a person's
+	// judgement (mode, broken-long-enough, fixable-by-rebuild, size) pass.
+	Manual   bool
+	From     string   // the donor a person chose
+	Override []string // guard ids a person overrides
+	// Holding is the id of this node's own rebuild: its lease is no obstacle
+	// to it, nor is the charge that the grant made.
+	Holding string
+}
+
+// Decide says which rung of the ladder is due and whether every guard lets
+// it be climbed. It is pure; with the same input it says the same.
+func Decide(in Input, now time.Time) Decision {
+	standing := RoleOf(in.View, in.View.Self, in.Policy.Fresh)
+	d := Decision{Rung: rungFor(in)}
+	d.Donors = judgeDonors(in, standing)
+	if len(d.Donors) > 0 && d.Donors[0].Fit {
+		d.Donor = d.Donors[0].Name
+	}
+	if in.Facts != nil {
+		d.Method, d.Bytes, d.Weighed = in.Facts.Method, in.Facts.DataBytes, true
+	}
+	g := guards{in: in, now: now, standing: standing}
+	g.person()
+	g.role()
+	g.fault()
+	g.cluster()
+	g.bounds()
+	g.donors(d.Donors)
+	g.facts()
+	d.Guards = overridden(g.out, in.Override)
+	d.WouldAct = d.Rung == RungRebuild && len(Failing(d.Guards)) == 0 && in.Facts != nil
+	return d
+}
+
+func rungFor(in Input) Rung {
+	switch {
+	case in.Manual || in.Diagnosis.Class.Curable():
+		return RungRebuild
+	case in.Diagnosis.Class == ClassHealthy:
+		return RungNone
+	}
+	return RungWait
+}
+
+// overridden lets a failing guard pass that a person named, where that is
+// allowed at all; the reason keeps what it found.
+func overridden(gs []Guard, ids []string) []Guard {
+	for i := range gs {
+		g := &gs[i]
+		if g.Verdict != Pass && g.Overridable && slices.Contains(ids, g.ID) {
+			g.Verdict = Pass
+			g.Reason = "overridden by a person: " + g.Reason
+		}
+	}
+	return gs
+}
+
+// systemic names the other replicas that diverged within the window around
+// this node's own fault, or at the same transaction: one cause upstream, which
+// no rebuild cures, however long ago it was. A purged replica is alone with
+// its fault.
+func systemic(in Input, now time.Time) []string {
+	if in.Diagnosis.Class != ClassDivergent {
+		return nil
+	}
+	mine := in.Diagnosis.Since.Time
+	if mine.IsZero() {
+		mine = now // a fault seen just now
+	}
+	near := func(t Stamp) bool { return t.Sub(mine).Abs() <= in.Policy.SystemicWindow }
+	found := map[string]string{}
+	for _, name := range names(in.View) {
+		n := in.View.Nodes[name]
+		same := n.FaultGTID != "" && n.FaultGTID == in.Diagnosis.Evidence.GTID
+		if name != in.View.Self && n.Heard && n.Class == ClassDivergent && (same || near(n.Since)) {
+			found[name] = fmt.Sprintf("%s (%s since %s)", name, n.Reason, n.Since)
+		}
+	}
+	for _, r := range in.Lease.History {
+		if r.Node != in.View.Self && r.Cause.Class == ClassDivergent && near(r.Started) && found[r.Node] == "" {
+			found[r.Node] = fmt.Sprintf("%s (%s, rebuilt since %s)", r.Node, r.Cause.Reason, r.Started)
+		}
+	}
+	out := make([]string, 0, len(found))
+	for _, name := range names(in.View) {
+		if found[name] != "" {
+			out = append(out, found[name])
+		}
+	}
+	return out
+}

@@ -1,0 +1,353 @@
+package watchdog
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+var now = time.Date(2026, 3, 1, 3, 0, 0, 0, time.UTC)
+
+// cluster is db1 the primary with two replicas, all healthy, seen from db2.
+func cluster() View {
+	v := View{Self: "db2", Nodes: map[string]NodeView{}}
+	for i, name := range []string{"db1", "db2", "db3"} {
+		n := NodeView{Alive: true, Heard: true}
+		n.Report = Report{
+			Node: name, Health: HealthHealthy, Class: ClassHealthy, Reachable: true, MayDonate: true,
+			SQLAddress: fmt.Sprintf("10.0.0.%d:3306", i+1), ServerUUID: "uuid-" + name, Flavor: "mysql", Version: "9.7.4",
+		}
+		if name == "db1" {
+			n.Writable = true
+		} else {
+			n.Channels, n.SourceAddress, n.SourceUUID = 1, "10.0.0.1:3306", "uuid-db1"
+		}
+		v.Nodes[name] = n
+	}
+	return v
+}
+
+func change(v View, name string, f func(*NodeView)) View {
+	n := v.Nodes[name]
+	f(&n)
+	v.Nodes[name] = n
+	return v
+}
+
+func replicaObservation() Observation {
+	return Observation{
+		At: now, Reachable: true, Flavor: "mysql", Version: "9.7.4", VersionNumber: 90704, Executed: "uuid-db1:1-100",
+		ReadOnly: true, SuperReadOnly: true,
+		Sources: []SourceStatus{{
+			Host: "10.0.0.1", Port: 3306, UUID: "uuid-db1", Lag: Lag{Known: true},
+			Receiver: ThreadStatus{Running: ThreadRunning}, Applier: ThreadStatus{Running: ThreadRunning},
+		}},
+	}
+}
+
+// none is a question asked and no obstacle found.
+var none = Answer{Asked: true}
+
+// broken is db2 with a row missing for long enough, all facts gathered and
+// good: it would act.
+func broken() Input {
+	v := cluster()
+	change(v, "db2", func(n *NodeView) { n.Health, n.Class, n.Reason = HealthBroken, ClassDivergent, "row-missing" })
+	primary := replicaObservation()
+	primary.ReadOnly, primary.SuperReadOnly, primary.Sources = false, false, nil
+	return Input{
+		View:      v,
+		Diagnosis: Diagnosis{Class: ClassDivergent, Reason: "row-missing", Since: StampOf(now.Add(-2 * time.Minute)), Evidence: Evidence{GTID: "uuid-db1:101"}},
+		Lease:     LeaseState{Quorum: true, ClusterID: "c"},
+		Policy: Policy{BrokenFor: time.Minute, SystemicWindow: 10 * time.Minute, KeepServing: 1, DonorPrimary: PrimaryLastResort,
+			DonorMaxLag: 30 * time.Second, Fresh: 5 * time.Second, Budget: Budget{NodePerDay: 2, ClusterPerHour: 3, Cooldown: 10 * time.Minute}},
+		Facts: &Facts{
+			Self: replicaObservation(), Primary: &PeerState{Observation: primary}, Free: 100, Need: 10, Method: "clone",
+			Errant: none, Staging: none, Closed: none, Account: none, Service: none, Encrypted: none, Engines: none,
+			Donors: []DonorFacts{
+				{Node: "db1", State: &PeerState{Observation: primary, Contents: Contents{Bytes: 1}}, Missing: none, Errant: none, Purged: none},
+				{Node: "db3", State: &PeerState{Observation: replicaObservation(), Contents: Contents{Bytes: 1}}, Missing: none, Errant: none, Purged: none},
+			},
+		},
+	}
+}
+
+func TestDecideActsOnACurableFault(t *testing.T) {
+	d := Decide(broken(), now)
+	if !d.WouldAct || d.Rung != RungRebuild || d.Donor != "db3" || d.Method != "clone" {
+		t.Fatalf("would act %t, rung %q, donor %q, method %q; failing: %+v", d.WouldAct, d.Rung, d.Donor, d.Method, Failing(d.Guards))
+	}
+}
+
+func TestDecideWithoutFactsNeverActs(t *testing.T) {
+	in := broken()
+	in.Facts = nil
+	if d := Decide(in, now); d.WouldAct {
+		t.Fatal("would act without having asked anybody")
+	}
+}
+
+// Each case spoils one thing; exactly the named guards must fail.
+func TestGuards(t *testing.T) {
+	held := &Holding{ID: "other", Holder: "db3", Donor: "db1", Token: 7}
+	cases := []struct {
+		name  string
+		spoil func(*Input)
+		want  string
+	}{
+		{"observe", func(in *Input) { in.Policy.Observe = true }, "mode"},
+		{"excluded", func(in *Input) { in.Policy.Exclude = true }, "node-excluded"},
+		{"paused", func(in *Input) { in.Lease.Pauses = []Pause{{By: "ann", Reason: "upgrade"}} }, "paused"},
+		{"another node paused", func(in *Input) { in.Lease.Pauses = []Pause{{By: "ann", Reason: "upgrade", Node: "db3"}} }, ""},
+		{"primary", func(in *Input) {
+			change(in.View, "db2", func(n *NodeView) { n.Writable, n.Channels = true, 0 })
+			change(in.View, "db1", func(n *NodeView) { n.Writable, n.Channels, n.SourceUUID = false, 1, "uuid-db2" })
+			change(in.View, "db3", func(n *NodeView) { n.SourceUUID = "uuid-db2" })
+		}, "not-primary no-replicas-attached"},
+		{"two writable", func(in *Input) { change(in.View, "db3", func(n *NodeView) { n.Writable = true }) }, "role-known not-primary"},
+		{"primary silent", func(in *Input) { change(in.View, "db1", func(n *NodeView) { n.Age = time.Minute }) }, "role-known not-primary"},
+		{"source outside", func(in *Input) {
+			change(in.View, "db2", func(n *NodeView) { n.SourceUUID, n.SourceAddress = "", "10.9.9.9:3306" })
+		}, "role-known not-primary"},
+		{"silent third node", func(in *Input) {
+			change(in.View, "db3", func(n *NodeView) { n.Alive = false })
+		}, ""},
+		{"replica attached", func(in *Input) { in.Facts.Self.Attached = []string{"uuid-x"} }, "no-replicas-attached"},
+		{"credential", func(in *Input) { in.Diagnosis.Class = ClassCredential }, "fixable-by-rebuild"},
+		{"just broken", func(in *Input) { in.Diagnosis.Since = StampOf(now.Add(-time.Second)) }, "broken-long-enough"},
+		{"systemic", func(in *Input) {
+			change(in.View, "db3", func(n *NodeView) { n.Class, n.Since = ClassDivergent, StampOf(now.Add(-time.Minute)) })
+		}, "not-systemic"},
+		{"systemic at the same transaction, long ago", func(in *Input) {
+			change(in.View, "db3", func(n *NodeView) {
+				n.Class, n.Since, n.FaultGTID = ClassDivergent, StampOf(now.Add(-24*time.Hour)), "uuid-db1:101"
+			})
+		}, "not-systemic"},
+		{"systemic by history", func(in *Input) {
+			in.Lease.History = []Record{{Node: "db3", Cause: Cause{Class: ClassDivergent}, Started: StampOf(now.Add(-time.Minute))}}
+		}, "not-systemic"},
+		{"purged twice is no system", func(in *Input) {
+			in.Diagnosis.Class = ClassPurged
+			change(in.View, "db3", func(n *NodeView) { n.Class, n.Since = ClassPurged, StampOf(now) })
+		}, ""},
+		{"two channels", func(in *Input) { in.Facts.Self.Sources = append(in.Facts.Self.Sources, SourceStatus{}) }, "single-source"},
+		{"group member", func(in *Input) { in.Facts.Self.GroupMember = true }, "asynchronous"},
+		{"delayed", func(in *Input) { in.Facts.Self.Sources[0].Delay = time.Hour }, "not-delayed"},
+		{"filters", func(in *Input) { in.Facts.Self.Sources[0].Filters = "do-db=a" }, "same-filters"},
+		{"no quorum", func(in *Input) { in.Lease.Quorum = false }, "lease"},
+		{"lease held", func(in *Input) { in.Lease.Lease = held }, "lease donor donor-not-backuping"},
+		{"breaker", func(in *Input) { in.Lease.Breaker.Open = true }, "breaker"},
+		{"nobody left", func(in *Input) {
+			in.Policy.KeepServing = 2
+			change(in.View, "db3", func(n *NodeView) { n.Health = HealthLagging })
+		}, "keep-serving"},
+		{"node budget", func(in *Input) {
+			in.Lease.History = []Record{
+				{Node: "db2", Started: StampOf(now.Add(-3 * time.Hour)), Ended: StampOf(now.Add(-2 * time.Hour)), Outcome: Healed},
+				{Node: "db2", Started: StampOf(now.Add(-5 * time.Hour)), Ended: StampOf(now.Add(-4 * time.Hour)), Outcome: Cancelled},
+			}
+		}, "budget-node"},
+		{"cluster budget", func(in *Input) {
+			for i := range 3 {
+				in.Lease.History = append(in.Lease.History, Record{Node: "db3", Started: StampOf(now.Add(-time.Duration(i+1) * time.Minute))})
+			}
+		}, "budget-cluster"},
+		{"given back", func(in *Input) {
+			for range 5 {
+				in.Lease.History = append(in.Lease.History, Record{Node: "db2", Untouched: true, Outcome: Cancelled, Started: StampOf(now), Ended: StampOf(now)})
+			}
+		}, ""},
+		{"cooldown", func(in *Input) {
+			in.Lease.History = []Record{{Node: "db2", Outcome: Healed, Started: StampOf(now.Add(-9 * time.Minute)), Ended: StampOf(now.Add(-8 * time.Minute))}}
+		}, "cooldown"},
+		{"size", func(in *Input) { in.Policy.MaxBytes, in.Facts.DataBytes = 1, 2 }, "size"},
+		{"errant", func(in *Input) { in.Facts.Errant.Text = "uuid-db2:1" }, "errant"},
+		{"errant unknown", func(in *Input) { in.Facts.Errant.Err = "statement hangs" }, "errant"},
+		{"disk", func(in *Input) { in.Facts.Free = 1 }, "disk-space"},
+		{"disk unknown", func(in *Input) { in.Facts.SpaceErr = "statfs" }, "disk-space"},
+		{"staging", func(in *Input) { in.Facts.Staging.Text = "mount point" }, "staging-place"},
+		{"open boot", func(in *Input) { in.Facts.Closed.Text = "read_only" }, "starts-read-only"},
+		{"encrypted", func(in *Input) { in.Facts.Encrypted.Text = "t" }, "encryption"},
+		{"myisam", func(in *Input) { in.Facts.Engines.Text = "t" }, "engines"},
+		{"retention", func(in *Input) {
+			in.Facts.Donors[1].Purged.Text = "u:1-9"
+			in.Policy.DonorPrimary = PrimaryNever
+		}, "retention donor"},
+		{"no service", func(in *Input) { in.Facts.Service.Text = "the supervisor does not answer" }, "service"},
+		{"no account", func(in *Input) { in.Facts.Account.Text = "no password" }, "source-account"},
+		{"never asked", func(in *Input) { in.Facts.Closed = Answer{} }, "starts-read-only"},
+		{"a drained node does not serve", func(in *Input) {
+			in.Policy.KeepServing = 2
+			change(in.View, "db3", func(n *NodeView) { n.Offline = true })
+		}, "keep-serving"},
+		{"systemic does not pass with time", func(in *Input) {
+			in.Diagnosis.Since = StampOf(now.Add(-3 * time.Hour))
+			change(in.View, "db3", func(n *NodeView) { n.Class, n.Since = ClassDivergent, StampOf(now.Add(-3*time.Hour+time.Minute)) })
+		}, "not-systemic"},
+		{"an old divergence of another node", func(in *Input) {
+			change(in.View, "db3", func(n *NodeView) { n.Class, n.Since = ClassDivergent, StampOf(now.Add(-3*time.Hour)) })
+		}, ""},
+		{"no method", func(in *Input) { in.Facts.Method = "" }, "versions"},
+		{"primary says no", func(in *Input) { in.Facts.Primary.Observation.ReadOnly = true }, "primary-alive"},
+		{"primary does not answer", func(in *Input) { in.Facts.PrimaryErr = "timeout" }, "donor primary-alive"},
+		{"last acknowledging replica", func(in *Input) {
+			in.Facts.Self.SemiSync.Replica = true
+			in.Facts.Primary.Observation.SemiSync = SemiSync{On: true, Clients: 1, Wants: 1}
+		}, "semi-sync"},
+		{"donor is itself", func(in *Input) { in.From = "db2" }, "donor"},
+		{"donor nobody knows", func(in *Input) { in.From = "db9" }, "donor"},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			in := broken()
+			c.spoil(&in)
+			d := Decide(in, now)
+			if got := strings.TrimSpace(guardIDs(Failing(d.Guards))); got != c.want {
+				t.Errorf("failing guards %q, want %q", got, c.want)
+			}
+			if d.WouldAct != (c.want == "") {
+				t.Errorf("would act: %t", d.WouldAct)
+			}
+			for _, g := range Failing(d.Guards) {
+				if g.Reason == "" || g.Want == "" || g.Value == "" {
+					t.Errorf("guard %s explains nothing: %+v", g.ID, g)
+				}
+			}
+		})
+	}
+}
+
+func TestGuardIDsAreComplete(t *testing.T) {
+	in := broken()
+	in.Policy.MaxBytes = 1
+	seen := map[string]bool{}
+	for _, g := range Decide(in, now).Guards {
+		seen[g.ID] = true
+		if !slices.Contains(GuardIDs(), g.ID) {
+			t.Errorf("guard %s is not listed", g.ID)
+		}
+	}
+	for _, id := range GuardIDs() {
+		if !seen[id] {
+			t.Errorf("guard %s is listed and was not asked", id)
+		}
+	}
+}
+
+func TestInvariant1PrimaryIsNeverOverridden(t *testing.T) {
+	all := []string{}
+	for _, g := range Decide(broken(), now).Guards {
+		all = append(all, g.ID)
+	}
+	spoils := map[string]func(*Input){
+		"primary": func(in *Input) {
+			change(in.View, "db2", func(n *NodeView) { n.Writable, n.Channels = true, 0 })
+			change(in.View, "db1", func(n *NodeView) { n.Writable = false })
+		},
+		"unknown": func(in *Input) { change(in.View, "db1", func(n *NodeView) { n.Alive = false }) },
+		"disk":    func(in *Input) { in.Facts.Free = 0 },
+		"itself":  func(in *Input) { in.From = "db2" },
+	}
+	for name, spoil := range spoils {
+		in := broken()
+		in.Manual, in.Override = true, all
+		spoil(&in)
+		if d := Decide(in, now); d.WouldAct {
+			t.Errorf("%s: overridden", name)
+		}
+	}
+}
+
+func TestManualIsAPersonsJudgement(t *testing.T) {
+	in := broken()
+	in.Manual, in.Policy.Observe = true, true
+	in.Diagnosis = Diagnosis{Class: ClassHealthy}
+	change(in.View, "db3", func(n *NodeView) { n.Class, n.Since = ClassDivergent, StampOf(now) }) // no concern of a healthy node
+	if d := Decide(in, now); !d.WouldAct {
+		t.Fatalf("failing: %+v", Failing(d.Guards))
+	}
+}
+
+func TestDonors(t *testing.T) {
+	cases := []struct {
+		name  string
+		spoil func(*Input)
+		want  string // the donor chosen
+		why   string // what db3's reasons must say
+	}{
+		{"a replica before the primary", func(*Input) {}, "db3", ""},
+		{"lagging", func(in *Input) { in.Facts.Donors[1].State.Observation.Sources[0].Lag.Behind = time.Hour }, "db1", "lags"},
+		{"lag unknown", func(in *Input) { in.Facts.Donors[1].State.Observation.Sources[0].Lag.Known = false }, "db1", "lag is unknown"},
+		{"threads off", func(in *Input) {
+			in.Facts.Donors[1].State.Observation.Sources[0].Applier.Running = ThreadStopped
+		}, "db1", "does not run"},
+		{"delayed", func(in *Input) { in.Facts.Donors[1].State.Observation.Sources[0].Delay = time.Minute }, "db1", "delayed"},
+		{"empty", func(in *Input) { in.Facts.Donors[1].State.Observation.Executed = "" }, "db1", "empty"},
+		{"errant", func(in *Input) { in.Facts.Donors[1].Errant.Text = "u:1" }, "db1", "does not have"},
+		{"errant unknown", func(in *Input) { in.Facts.Donors[1].Errant.Err = "no answer" }, "db1", "unknown"},
+		{"stale", func(in *Input) { in.Facts.Donors[1].Missing.Text = "u:9" }, "", "lacks"},
+		{"no clone plugin", func(in *Input) { in.Facts.Donors[1].State.Contents.Lacks = []string{"the clone plugin is not active"} }, "db1", "clone plugin"},
+		{"offline", func(in *Input) { in.Facts.Donors[1].State.Observation.OfflineMode = true }, "db1", "offline"},
+		{"lacks what is purged", func(in *Input) { in.Facts.Donors[1].Purged.Text = "u:1" }, "db1", "purged"},
+		{"other version", func(in *Input) { in.Facts.Donors[1].State.Observation.VersionNumber = 80400 }, "db1", "runs"},
+		{"failed with it last time", func(in *Input) {
+			in.Policy.DonorPrimary = PrimaryAllowed
+			in.Lease.History = []Record{{Node: "db2", Donor: "db3", Outcome: Failed, Started: StampOf(now.Add(-3 * time.Hour)), Ended: StampOf(now.Add(-2 * time.Hour))}}
+		}, "db1", ""},
+		{"configured out", func(in *Input) { change(in.View, "db3", func(n *NodeView) { n.MayDonate = false }) }, "db1", "never"},
+		{"no answer", func(in *Input) { in.Facts.Donors[1] = DonorFacts{Node: "db3", Err: "timeout"} }, "db1", "did not answer"},
+		{"primary never", func(in *Input) {
+			in.Policy.DonorPrimary = PrimaryNever
+			in.Facts.Donors[1].Errant.Text = "u:1"
+		}, "", "does not have"},
+		{"primary allowed but a replica is better", func(in *Input) { in.Policy.DonorPrimary = PrimaryAllowed }, "db3", ""},
+		{"the same zone before less lag", func(in *Input) {
+			change(in.View, "db2", func(n *NodeView) { n.Zone = "a" })
+			change(in.View, "db3", func(n *NodeView) { n.Zone = "a" })
+			in.Facts.Donors[1].State.Observation.Sources[0].Lag.Behind = 20 * time.Second
+		}, "db3", ""},
+		{"a person's choice of the primary", func(in *Input) { in.From = "db1" }, "db1", ""},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			in := broken()
+			c.spoil(&in)
+			d := Decide(in, now)
+			if d.Donor != c.want {
+				t.Errorf("donor %q, want %q: %+v", d.Donor, c.want, d.Donors)
+			}
+			for _, cand := range d.Donors {
+				if cand.Name == "db3" && !strings.Contains(strings.Join(cand.Reasons, "; "), c.why) {
+					t.Errorf("db3's reasons %q do not say %q", cand.Reasons, c.why)
+				}
+			}
+		})
+	}
+}
+
+func TestCooldownDoublesWithEachFailure(t *testing.T) {
+	rec := func(outcome Result, ago time.Duration) Record {
+		return Record{Node: "db2", Outcome: outcome, Started: StampOf(now.Add(-ago - time.Minute)), Ended: StampOf(now.Add(-ago))}
+	}
+	base := 10 * time.Minute
+	for _, c := range []struct {
+		name    string
+		history []Record
+		want    time.Duration // after now; negative: over
+	}{
+		{"none", nil, -1},
+		{"healed", []Record{rec(Healed, 0)}, base},
+		{"failed once", []Record{rec(Failed, 0)}, 2 * base},
+		{"failed twice", []Record{rec(Failed, 0), rec(Failed, time.Hour)}, 4 * base},
+		{"failed, healed before", []Record{rec(Failed, 0), rec(Healed, time.Hour)}, 2 * base},
+		{"failed thrice", []Record{rec(Failed, 0), rec(RolledBack, time.Hour), rec(Failed, 2*time.Hour)}, 8 * base},
+		{"cancelled between", []Record{rec(Failed, 0), rec(Cancelled, time.Hour), rec(Failed, 2*time.Hour)}, 4 * base},
+	} {
+		until := CooldownUntil(c.history, "db2", base)
+		if c.want < 0 && !until.IsZero() || c.want >= 0 && !until.Equal(now.Add(c.want)) {
+			t.Errorf("%s: until %s, want %s after now", c.name, until, c.want)
+		}
+	}
+}

@@ -1,0 +1,69 @@
+package watchdog
+
+// The reasons of a diagnosis: a closed set, because they label metrics.
+const (
+	// divergent
+	ReasonRowMissing      = "row-missing"
+	ReasonDuplicateKey    = "duplicate-key"
+	ReasonTableMissing    = "table-missing"
+	ReasonDatabaseMissing = "database-missing"
+	ReasonObjectExists    = "object-exists"
+	ReasonSchemaMismatch  = "schema-mismatch"
+	ReasonAccountMismatch = "account-mismatch"
+	// purged
+	ReasonPurged = "purged"
+	// credential
+	ReasonAccessDenied    = "access-denied"
+	ReasonAccountLocked   = "account-locked"
+	ReasonPasswordExpired = "password-expired"
+	ReasonAuthentication  = "authentication"
+	ReasonTLS             = "tls"
+	// transient
+	ReasonSourceUnreachable  = "source-unreachable"
+	ReasonTooManyConnections = "too-many-connections"
+	ReasonConnecting         = "connecting"
+	ReasonRegistration       = "registration"
+	// stopped
+	ReasonThreadsStopped  = "threads-stopped"
+	ReasonReceiverStopped = "receiver-stopped"
+	ReasonApplierStopped  = "applier-stopped"
+	ReasonApplierKilled   = "applier-killed"
+	// lagging
+	ReasonLag        = "lag"
+	ReasonNoProgress = "no-progress"
+	// unreachable
+	ReasonServerDown = "server-down"
+	// unknown: what is wrong is known, but has no class of its own yet
+	ReasonOwnership         = "ownership"
+	ReasonResource          = "resource"
+	ReasonErrant            = "errant"
+	ReasonSourceDamaged     = "source-damaged"
+	ReasonConfiguration     = "configuration"
+	ReasonRelayLog          = "relay-log"
+	ReasonLockWait          = "lock-wait"
+	ReasonTablespaceMissing = "tablespace-missing"
+	// unknown: nothing can be said
+	ReasonNoAnswer     = "no-answer"   // a statement hung
+	ReasonOwnAccount   = "own-account" // the watchdog's own account was refused
+	ReasonNotObserved  = "not-observed"
+	ReasonNoSource     = "no-source" // a read-only server without a source
+	ReasonManySources  = "many-sources"
+	ReasonGroupMember  = "group-member"
+	ReasonUnsupported  = "unsupported"
+	ReasonRecovering   = "recovering" // threads run again, but not long enough to trust
+	ReasonUnrecognised = "unrecognised"
+)
+
+// Reasons are all reasons, for metrics. A healthy replica has none.
+func Reasons() []string {
+	return []string{ReasonRowMissing, ReasonDuplicateKey, ReasonTableMissing, ReasonDatabaseMissing,
+		ReasonObjectExists, ReasonSchemaMismatch, ReasonAccountMismatch, ReasonPurged,
+		ReasonAccessDenied, ReasonAccountLocked, ReasonPasswordExpired, ReasonAuthentication, ReasonTLS,
+		ReasonSourceUnreachable, ReasonTooManyConnections, ReasonConnecting, ReasonRegistration,
+		ReasonThreadsStopped, ReasonReceiverStopped, ReasonApplierStopped, ReasonApplierKilled,
+		ReasonLag, ReasonNoProgress, ReasonServerDown,
+		ReasonOwnership, ReasonResource, ReasonErrant, ReasonSourceDamaged, ReasonConfiguration,
+		ReasonRelayLog, ReasonLockWait, ReasonTablespaceMissing,
+		ReasonNoAnswer, ReasonOwnAccount, ReasonNotObserved, ReasonNoSource, ReasonManySources,
+		ReasonGroupMember, ReasonUnsupported, ReasonRecovering, ReasonUnrecognised}
+}

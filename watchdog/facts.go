@@ -1,0 +1,59 @@
+package watchdog
+
+// Facts is what must be asked for before a rebuild: gossip is too old and too
+// short for it. A nil Facts leaves the guards that need them out of a first,
+// cheap look; what was not asked, or not answered, is unknown.
+type Facts struct {
+	Self       Observation
+	Primary    *PeerState // the primary's own answer
+	PrimaryErr string
+	Errant     Answer // GTIDs of this node that the primary does not have
+	Free       int64  // bytes free where the copy goes
+	Need       int64  // bytes that must be free: the donor's data and the reserve
+	SpaceErr   string
+	Staging    Answer // why the copy cannot be exchanged with the datadir
+	Closed     Answer // why the rebuilt server would not come up closed to writers
+	Service    Answer // why mysqld could not be stopped and started
+	Account    Answer // why the rebuilt server could not log in at its source
+	Encrypted  Answer // what is encrypted, and so cannot be carried
+	Engines    Answer // tables that the method would bring over empty
+	Donors     []DonorFacts
+	DataBytes  int64 // estimate of the copy, 0: unknown
+	MethodWhy  map[string]string
+	Method     string // the first that fits, empty: none
+}
+
+// Answer is the outcome of a question that may have stayed open. Text is the
+// obstacle found, empty for none; Err says why it is not known. The zero
+// Answer is a question that was never asked.
+type Answer struct {
+	Asked bool
+	Text  string
+	Err   string
+}
+
+// AnswerOf is an obstacle, or that there is none, or why it is not known.
+func AnswerOf(obstacle string, err error) Answer {
+	if err != nil {
+		return Answer{Asked: true, Err: err.Error()}
+	}
+	return Answer{Asked: true, Text: obstacle}
+}
+
+// Open says why the answer is not known, empty where it is.
+func (a Answer) Open() string {
+	if !a.Asked && a.Err == "" {
+		return "not asked"
+	}
+	return a.Err
+}
+
+// DonorFacts is what a candidate answered.
+type DonorFacts struct {
+	Node    string
+	State   *PeerState
+	Err     string
+	Missing Answer // what this node needs of the primary's past and the candidate lacks
+	Errant  Answer // what the candidate has and the primary lacks
+	Purged  Answer // what the primary has purged and the candidate lacks
+}

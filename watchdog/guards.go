@@ -1,0 +1,319 @@
+package watchdog
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// guards collects the verdicts of one decision.
+type guards struct {
+	in       Input
+	now      time.Time
+	standing Standing
+	out      []Guard
+}
+
+func (g *guards) add(id string, ok bool, value, want, reason string, overridable bool) {
+	v := Pass
+	if !ok {
+		v = Fail
+	} else {
+		reason = ""
+	}
+	g.out = append(g.out, Guard{id, v, value, want, reason, overridable})
+}
+
+func (g *guards) unknown(id, want, reason string, overridable bool) {
+	g.out = append(g.out, Guard{id, Unknown, "unknown", want, reason, overridable})
+}
+
+// answer turns an Answer into a guard: its text is the obstacle.
+func (g *guards) answer(id string, a Answer, want string, overridable bool) {
+	if why := a.Open(); why != "" {
+		g.unknown(id, want, why, overridable)
+		return
+	}
+	value := a.Text
+	if value == "" {
+		value = "none"
+	}
+	g.add(id, a.Text == "", value, want, a.Text, overridable)
+}
+
+// person: what people have said.
+func (g *guards) person() {
+	mode := "heal"
+	if g.in.Policy.Observe {
+		mode = "observe"
+	}
+	g.add("mode", !g.in.Policy.Observe || g.in.Manual, mode, "heal",
+		"policy.mode is observe: resilver says what it would do and does nothing", false)
+	g.add("node-excluded", !g.in.Policy.Exclude, fmt.Sprint(g.in.Policy.Exclude), "false",
+		"node.rebuild is false in the configuration", true)
+	pause := "no"
+	for _, p := range g.in.Lease.Pauses {
+		if p.Node == "" || p.Node == g.in.View.Self {
+			pause = fmt.Sprintf("paused by %s: %s", p.By, p.Reason)
+		}
+	}
+	g.add("paused", pause == "no", pause, "no", pause+"; `resilver resume` ends it", false)
+}
+
+func (g *guards) role() {
+	s := g.standing
+	if s.Role == RoleUnknown {
+		g.unknown("role-known", "replica", s.Why, false)
+		g.unknown("not-primary", "not the primary", s.Why, false)
+	} else {
+		g.add("role-known", true, string(s.Role), "replica", "", false)
+		g.add("not-primary", s.Role == RoleReplica, string(s.Role), "replica", "this node is the primary: "+s.Why, false)
+	}
+	self := g.in.View.Nodes[g.in.View.Self]
+	attached := followersOf(g.in.View, self)
+	if f := g.in.Facts; f != nil {
+		for _, uuid := range f.Self.Attached {
+			if name := nodeByUUID(g.in.View, uuid); !slices.Contains(attached, name) {
+				attached = append(attached, name)
+			}
+		}
+	}
+	g.add("no-replicas-attached", len(attached) == 0, orNone(attached), "none",
+		"would be cut off: "+strings.Join(attached, ", "), true)
+}
+
+func (g *guards) fault() {
+	d := g.in.Diagnosis
+	g.add("fixable-by-rebuild", d.Class.Curable() || g.in.Manual, string(d.Class), "divergent or purged",
+		fmt.Sprintf("a rebuild does not cure %s", strings.TrimSpace(string(d.Class)+" "+d.Reason)), false)
+	lasted := time.Duration(0)
+	if !d.Since.IsZero() && d.Class != ClassHealthy {
+		lasted = g.now.Sub(d.Since.Time)
+	}
+	g.add("broken-long-enough", lasted >= g.in.Policy.BrokenFor || g.in.Manual, seconds(lasted), seconds(g.in.Policy.BrokenFor),
+		"the fault may yet pass by itself", false)
+	others := systemic(g.in, g.now)
+	g.add("not-systemic", len(others) == 0, orNone(others), "none",
+		"other replicas diverged too, so the cause is upstream: "+strings.Join(others, ", "), true)
+	f := g.in.Facts
+	if f == nil {
+		return
+	}
+	if !f.Self.Reachable {
+		why := "this node's mysqld does not answer: " + f.Self.Err
+		g.unknown("single-source", "1", why, false)
+		g.unknown("asynchronous", "false", why, false)
+		return
+	}
+	n := len(f.Self.Sources)
+	g.add("single-source", n == 1, fmt.Sprint(n), "1", "a rebuild restores one replication channel", false)
+	g.add("asynchronous", !f.Self.GroupMember, fmt.Sprint(f.Self.GroupMember), "false", "a member of Group Replication or Galera provisions itself", false)
+	if src := f.Self.Source(); src != nil {
+		g.add("not-delayed", src.Delay == 0, seconds(src.Delay), "0s", "the replica is delayed on purpose", true)
+		g.add("same-filters", src.Filters == "", orText(src.Filters), "none", "replication filters: a whole copy would bring what they keep out", true)
+	}
+}
+
+func (g *guards) cluster() {
+	l := g.in.Lease
+	if !l.Quorum {
+		g.unknown("lease", "free", ErrNoQuorum.Error(), false)
+	} else {
+		held := "free"
+		if l.Lease != nil && l.Lease.ID != g.in.Holding {
+			held = fmt.Sprintf("held by %s since %s", l.Lease.Holder, l.Lease.Since)
+		}
+		g.add("lease", held == "free", held, "free", held, false)
+	}
+	reason := l.Breaker.Reason
+	g.add("breaker", !l.Breaker.Open, openClosed(l.Breaker.Open), "closed",
+		"only a person's `resilver ack` closes it: "+reason, true)
+	serving := g.serving()
+	g.add("keep-serving", len(serving) >= g.in.Policy.KeepServing, orNone(serving), fmt.Sprintf("at least %d others", g.in.Policy.KeepServing),
+		"too few healthy nodes would remain", true)
+}
+
+// serving names the other nodes that are healthy and in service.
+func (g *guards) serving() []string {
+	var out []string
+	for _, name := range names(g.in.View) {
+		n := g.in.View.Nodes[name]
+		if name != g.in.View.Self && n.Fresh(g.in.Policy.Fresh) && n.Reachable && n.Health == HealthHealthy && !n.Offline && n.Progress == nil {
+			out = append(out, name)
+		}
+	}
+	return out
+}
+
+func (g *guards) bounds() {
+	p := g.in.Policy
+	history := g.in.Lease.History
+	if g.in.Holding != "" {
+		history = slices.DeleteFunc(slices.Clone(history), func(r Record) bool { return r.ID == g.in.Holding })
+	}
+	failed := map[string]string{}
+	for _, r := range CheckBudget(history, g.in.View.Self, p.Budget, g.now) {
+		failed[r.Guard] = r.Reason
+	}
+	for _, b := range []struct{ id, value, want string }{
+		{"budget-node", fmt.Sprint(Charged(history, g.in.View.Self, g.now.Add(-24*time.Hour))), fmt.Sprintf("under %d a day", p.Budget.NodePerDay)},
+		{"budget-cluster", fmt.Sprint(Charged(history, "", g.now.Add(-time.Hour))), fmt.Sprintf("under %d an hour", p.Budget.ClusterPerHour)},
+		{"cooldown", StampOf(CooldownUntil(history, g.in.View.Self, p.Budget.Cooldown)).String(), "over"},
+	} {
+		value := b.value
+		if value == "" {
+			value = "none"
+		}
+		g.add(b.id, failed[b.id] == "", value, b.want, failed[b.id], true)
+	}
+	if f := g.in.Facts; f != nil && p.MaxBytes > 0 {
+		g.add("size", f.DataBytes <= p.MaxBytes || g.in.Manual, fmt.Sprint(f.DataBytes), fmt.Sprintf("at most %d bytes", p.MaxBytes),
+			"larger copies want a person (policy.max_bytes)", true)
+	}
+}
+
+func (g *guards) donors(cs []Candidate) {
+	g.retention(cs)
+	var why, waits []string
+	for _, c := range cs {
+		if c.Fit {
+			g.add("donor", true, c.Name, "one that fits", "", false)
+			g.add("donor-not-backuping", true, c.Name, "NONE", "", false)
+			return
+		}
+		why = append(why, c.Name+": "+strings.Join(c.Reasons, "; "))
+		if c.Wait {
+			waits = append(waits, c.Name+": "+strings.Join(c.Reasons, "; "))
+		}
+	}
+	if g.in.From != "" && len(cs) == 0 {
+		why = append(why, g.in.From+": "+wrongDonor(g.in))
+	}
+	g.add("donor", false, "none", "one that fits", orText(strings.Join(why, " | ")), false)
+	g.add("donor-not-backuping", len(waits) == 0, orNone(waits), "NONE", strings.Join(waits, " | "), false)
+}
+
+// retention: what the primary has purged must be in the copy, or the rebuilt
+// replica needs logs that are gone.
+func (g *guards) retention(cs []Candidate) {
+	if g.in.Facts == nil {
+		return
+	}
+	worst := Answer{Err: "no candidate answered"}
+	for _, f := range g.in.Facts.Donors {
+		if len(cs) > 0 && cs[0].Fit && f.Node == cs[0].Name {
+			worst = f.Purged
+			break
+		}
+		if f.Purged.Open() == "" {
+			worst = f.Purged
+		}
+	}
+	g.answer("retention", worst, "the primary keeps the logs that the copy needs", false)
+}
+
+func wrongDonor(in Input) string {
+	if in.From == in.View.Self {
+		return "a node is never its own donor"
+	}
+	return "no node of this cluster has that name; `resilver status` lists them"
+}
+
+// facts: the guards that only a question to servers and disks can answer.
+func (g *guards) facts() {
+	f := g.in.Facts
+	if f == nil {
+		return
+	}
+	if f.PrimaryErr != "" {
+		g.unknown("primary-alive", "alive and writable", f.PrimaryErr, false)
+	} else if f.Primary != nil {
+		o := f.Primary.Observation
+		g.add("primary-alive", o.Writable(), fmt.Sprintf("reachable %t, writable %t", o.Reachable, o.Writable()), "alive and writable", "the primary's own sidecar does not find it writable", false)
+	} else {
+		g.unknown("primary-alive", "alive and writable", "no primary is known", false)
+	}
+	g.answer("errant", f.Errant, "nothing that the primary lacks", false)
+	g.answer("staging-place", f.Staging, "beside the datadir, exchangeable with it", false)
+	g.answer("starts-read-only", f.Closed, "closed to writers when it boots", false)
+	g.answer("encryption", f.Encrypted, "none", false)
+	g.answer("engines", f.Engines, "InnoDB only", true)
+	g.answer("service", f.Service, "a manager that can stop and start mysqld", false)
+	g.answer("source-account", f.Account, "an account to replicate with", false)
+	g.semiSync()
+	if f.SpaceErr != "" {
+		g.unknown("disk-space", "room for the copy", f.SpaceErr, false)
+	} else {
+		g.add("disk-space", f.Free >= f.Need, fmt.Sprintf("%d bytes free", f.Free), fmt.Sprintf("at least %d", f.Need),
+			"too little room for a copy beside the live data", false)
+	}
+	why := make([]string, 0, len(f.MethodWhy))
+	for m, reason := range f.MethodWhy {
+		why = append(why, m+": "+reason)
+	}
+	slices.Sort(why)
+	if len(why) == 0 {
+		why = append(why, "no method fits")
+	}
+	g.add("versions", f.Method != "", orText(f.Method), "a method that fits", strings.Join(why, "; "), false)
+}
+
+// semiSync keeps commits at the primary from standing still for want of this
+// node's acknowledgements.
+func (g *guards) semiSync() {
+	p := g.in.Facts.Primary
+	if p == nil {
+		g.unknown("semi-sync", "enough acknowledging replicas remain", "the primary was not asked", true)
+		return
+	}
+	s := p.Observation.SemiSync
+	left := s.Clients
+	if g.in.Facts.Self.SemiSync.Replica {
+		left--
+	}
+	g.add("semi-sync", !s.On || left >= s.Wants, fmt.Sprintf("on %t, %d would remain", s.On, left), fmt.Sprintf("at least %d", s.Wants),
+		"without this node the primary waits for acknowledgements that do not come", true)
+}
+
+func nodeByUUID(v View, uuid string) string {
+	for _, name := range names(v) {
+		if v.Nodes[name].ServerUUID == uuid {
+			return name
+		}
+	}
+	return "a server with uuid " + uuid
+}
+
+func orNone(list []string) string { return orText(strings.Join(list, ", ")) }
+
+func orText(s string) string {
+	if s == "" {
+		return "none"
+	}
+	return s
+}
+
+func openClosed(open bool) string {
+	if open {
+		return "open"
+	}
+	return "closed"
+}
+
+func seconds(d time.Duration) string { return d.Round(time.Second).String() }
+
+func guardIDs(gs []Guard) string {
+	ids := ""
+	for _, g := range gs {
+		ids += g.ID + " "
+	}
+	return ids
+}
+
+func firstReason(gs []Guard) string {
+	if f := Failing(gs); len(f) > 0 {
+		return f[0].Reason
+	}
+	return ""
+}
