@@ -1,0 +1,74 @@
+package config
+
+import (
+	"bufio"
+	"os"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const example = "../deploy/resilver.example.yaml"
+
+// required are the keys without a default.
+var required = []string{"cluster.name", "cluster.join"}
+
+func TestExampleHasEveryKeyWithItsDefault(t *testing.T) {
+	got, err := LoadFile(example)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, key := range Keys() {
+		if _, ok := got.origin.at[key]; !ok {
+			t.Errorf("%s is not in the example", key)
+		}
+	}
+	want := Default()
+	want.Node.Name = hostName()
+	if got.Cluster.Name == "" || len(got.Cluster.Join) == 0 {
+		t.Error("the example lacks a required key")
+	}
+	want.Cluster.Name, want.Cluster.Join = got.Cluster.Name, got.Cluster.Join
+	got.origin = origin{}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("the example says\n%+v\nDefault says\n%+v", got, want)
+	}
+}
+
+// An empty section and an empty file mean the defaults, so Default has to name
+// what the example shows: the other way round.
+func TestEveryDefaultIsInTheExample(t *testing.T) {
+	f, err := os.Open(example)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = f.Close() }()
+	var keys, path []string
+	line := regexp.MustCompile(`^( *)([a-z_]+): *([^#]*?) *(#.*)?$`)
+	for s := bufio.NewScanner(f); s.Scan(); {
+		m := line.FindStringSubmatch(s.Text())
+		if m == nil {
+			continue
+		}
+		depth := len(m[1]) / 2
+		path = append(path[:depth:depth], m[2])
+		if m[3] == "" {
+			continue // a section
+		}
+		key := strings.Join(path, ".")
+		keys = append(keys, key)
+		if len(m[4]) < 5 {
+			t.Errorf("%s has no comment", key)
+		}
+	}
+	if !slices.Equal(keys, Keys()) {
+		t.Errorf("the example has the keys\n%v\nthe structs\n%v", keys, Keys())
+	}
+	for _, key := range required {
+		if !slices.Contains(keys, key) {
+			t.Errorf("required key %s does not exist", key)
+		}
+	}
+}
