@@ -1,0 +1,115 @@
+package replica
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// Contents is what of a server's data and set-up matters to a copy of it.
+type Contents struct {
+	ClonePlugin bool     // active
+	Encrypted   []string // encrypted tablespaces, at most ten, and encrypting log settings
+	Engines     []string // tables of other engines than InnoDB, as db.table (engine), at most ten
+	EngineCount int      // how many such tables there are
+	// Plugins are the active plugins that were loaded from a library: a clone
+	// is refused by a recipient that does not have them all.
+	Plugins []string
+}
+
+// MayHold reads the contents. Needs PROCESS and REFERENCES on *.*: without
+// the latter information_schema would hide the tables.
+func (s *Server) MayHold(ctx context.Context) (Contents, error) {
+	ss, err := s.session(ctx)
+	if err != nil {
+		return Contents{}, err
+	}
+	defer ss.close()
+	if err := ss.mustHold(ctx, "REFERENCES"); err != nil {
+		return Contents{}, fmt.Errorf("list tables: %w", err)
+	}
+	var c Contents
+	if c.Plugins, err = ss.names(ctx, "list plugins", `SELECT PLUGIN_NAME AS name FROM information_schema.PLUGINS
+		WHERE PLUGIN_STATUS = 'ACTIVE' AND PLUGIN_LIBRARY IS NOT NULL ORDER BY 1`); err != nil {
+		return Contents{}, err
+	}
+	for _, p := range c.Plugins {
+		c.ClonePlugin = c.ClonePlugin || strings.EqualFold(p, "clone")
+	}
+	if c.Encrypted, err = ss.names(ctx, "list encrypted tablespaces", `(SELECT NAME AS name
+			FROM information_schema.INNODB_TABLESPACES WHERE ENCRYPTION = 'Y' LIMIT 10)
+		UNION ALL SELECT VARIABLE_NAME FROM performance_schema.global_variables WHERE VARIABLE_VALUE = 'ON'
+			AND VARIABLE_NAME IN ('innodb_redo_log_encrypt', 'innodb_undo_log_encrypt')`); err != nil {
+		return Contents{}, err
+	}
+	const others = ` FROM information_schema.TABLES WHERE TABLE_TYPE = 'BASE TABLE' AND ENGINE <> 'InnoDB'
+		AND TABLE_SCHEMA NOT IN ('mysql', 'sys', 'performance_schema', 'information_schema')`
+	const counting = "count tables of other engines"
+	rows, err := ss.queryWithin(ctx, slowLimit, counting, "SELECT COUNT(*) AS n"+others)
+	if err != nil || len(rows) != 1 {
+		return Contents{}, errors.Join(fmt.Errorf("%s: %d rows", counting, len(rows)), err)
+	}
+	c.EngineCount = rows[0].int("n")
+	if c.Engines, err = ss.names(ctx, "list tables of other engines",
+		"SELECT CONCAT(TABLE_SCHEMA, '.', TABLE_NAME, ' (', ENGINE, ')') AS name"+others+" ORDER BY 1 LIMIT 10"); err != nil {
+		return Contents{}, err
+	}
+	return c, named(counting, rows[0].err())
+}
+
+// names reads a list of one column "name".
+func (ss *session) names(ctx context.Context, what, text string) ([]string, error) {
+	rows, err := ss.queryWithin(ctx, slowLimit, what, text)
+	if err != nil {
+		return nil, err
+	}
+	var out []string
+	for _, r := range rows {
+		out = append(out, r.text("name"))
+		if err := r.err(); err != nil {
+			return nil, named(what, err)
+		}
+	}
+	return out, nil
+}
+
+// MissingForDonor says, one line each, what this server lacks to be cloned
+// from by account@localhost; nothing means that it can be. Whether the
+// account maps to the right system user shows only when it logs in.
+func (s *Server) MissingForDonor(ctx context.Context, account string) ([]string, error) {
+	ss, err := s.session(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer ss.close()
+	const what = "look for the donor's account"
+	r, err := ss.one(ctx, what, `SELECT
+		(SELECT COUNT(*) FROM information_schema.PLUGINS WHERE PLUGIN_NAME = 'clone' AND PLUGIN_STATUS = 'ACTIVE') AS clone,
+		(SELECT COUNT(*) FROM information_schema.PLUGINS WHERE PLUGIN_NAME = 'auth_socket' AND PLUGIN_STATUS = 'ACTIVE') AS socket,
+		(SELECT plugin FROM mysql.user WHERE User = ? AND Host = 'localhost') AS plugin,
+		(SELECT account_locked = 'Y' FROM mysql.user WHERE User = ? AND Host = 'localhost') AS locked,
+		(SELECT COUNT(*) FROM mysql.global_grants WHERE USER = ? AND HOST = 'localhost' AND PRIV = 'BACKUP_ADMIN') AS allowed`,
+		account, account, account)
+	if err != nil {
+		return nil, err
+	}
+	var missing []string
+	if !r.yes("clone") {
+		missing = append(missing, "the clone plugin is not active: plugin_load_add=mysql_clone.so")
+	}
+	if !r.yes("socket") {
+		missing = append(missing, "the auth_socket plugin is not active: plugin_load_add=auth_socket.so")
+	}
+	switch plugin := r.text("plugin"); {
+	case r.null("plugin"):
+		missing = append(missing, fmt.Sprintf("there is no account %s@localhost: see resilver grants", account))
+	case plugin != "auth_socket":
+		missing = append(missing, fmt.Sprintf("the account %s@localhost is identified by %s, not by auth_socket", account, plugin))
+	case r.yes("locked"):
+		missing = append(missing, fmt.Sprintf("the account %s@localhost is locked: ALTER USER … ACCOUNT UNLOCK", account))
+	case !r.yes("allowed"):
+		missing = append(missing, fmt.Sprintf("the account %s@localhost lacks BACKUP_ADMIN", account))
+	}
+	return missing, named(what, r.err())
+}

@@ -1,0 +1,129 @@
+package replica
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+)
+
+// chores runs everything that the sidecar's account must be able to do, on a
+// private server where nothing can be spoiled.
+var chores = []struct {
+	name string
+	do   func(context.Context, *Server) error
+}{
+	{"observe", func(ctx context.Context, s *Server) error {
+		if obs := s.Observe(ctx); !obs.Reachable {
+			return fmt.Errorf("%w: %s", ErrDenied, obs.Err)
+		}
+		return nil
+	}},
+	{"size", func(ctx context.Context, s *Server) error { _, err := s.DataBytes(ctx); return err }},
+	{"contents", func(ctx context.Context, s *Server) error { _, err := s.MayHold(ctx); return err }},
+	{"donor", func(ctx context.Context, s *Server) error { _, err := s.MissingForDonor(ctx, "x"); return err }},
+	{"protection", func(ctx context.Context, s *Server) error { _, err := s.WriteProtected(ctx); return err }},
+	{"source", func(ctx context.Context, s *Server) error {
+		c, err := s.SourceConfig(ctx)
+		if err != nil {
+			return err
+		}
+		return s.Attach(ctx, c)
+	}},
+	{"threads", func(ctx context.Context, s *Server) error {
+		return errors.Join(s.StopReceiver(ctx), s.StopReplica(ctx), s.StartReplica(ctx))
+	}},
+	{"close", func(ctx context.Context, s *Server) error {
+		before, err := s.Openness(ctx)
+		if err != nil {
+			return err
+		}
+		c, err := s.CloseToClients(ctx, before)
+		if errors.Is(err, ErrDown) { // thrown out by its own offline_mode
+			return fmt.Errorf("%w: %w", ErrDenied, err)
+		}
+		if err != nil {
+			return err
+		}
+		return c.Undo(ctx)
+	}},
+	{"gtids", func(ctx context.Context, s *Server) error {
+		return errors.Join(s.StopReplica(ctx), s.RestoreGTIDs(ctx, "11111111-1111-1111-1111-111111111111:1-5:tag:1"))
+	}},
+	{"events", func(ctx context.Context, s *Server) error { _, err := s.DisableEvents(ctx); return err }},
+	{"persist", func(ctx context.Context, s *Server) error {
+		p, err := s.PersistClosed(ctx)
+		if err != nil {
+			return err
+		}
+		return s.OpenForClients(ctx, p, false)
+	}},
+	{"read-only off", func(ctx context.Context, s *Server) error { return s.Reopen(ctx, Openness{}) }},
+}
+
+// The grants are enough for everything, and none of them can be left out.
+func TestEveryGrantIsNeeded(t *testing.T) {
+	n := scratch(t, "grants", "--event-scheduler=OFF", "--skip-replica-start")
+	n.must(t, "CREATE DATABASE t", "CREATE USER gone@localhost", "CHANGE REPLICATION SOURCE TO SOURCE_HOST='127.0.0.1', SOURCE_PORT=1, SOURCE_USER='x', SOURCE_AUTO_POSITION=1",
+		"CREATE DEFINER=gone@localhost EVENT t.e1 ON SCHEDULE EVERY 1 DAY DO SELECT 1", "CREATE EVENT t.e2 ON SCHEDULE EVERY 1 DAY DO SELECT 1",
+		"DROP USER gone@localhost")
+	denied := func(leave string) (out []string) {
+		n.must(t, "SET GLOBAL offline_mode=OFF", "SET GLOBAL super_read_only=OFF", "SET GLOBAL read_only=OFF", "ALTER EVENT t.e2 ENABLE",
+			"ALTER DEFINER=gone@localhost EVENT t.e1 ENABLE", "DROP USER IF EXISTS lean@localhost", "CREATE USER lean@localhost IDENTIFIED BY 'x'")
+		for _, g := range sidecarGrants {
+			for _, p := range privileges(g.privileges) {
+				if p+" ON "+g.on != leave {
+					n.must(t, "GRANT "+p+" ON "+g.on+" TO lean@localhost")
+				}
+			}
+		}
+		s, err := Open(Options{Socket: n.socket, User: "lean", Password: pw("x"), Timeout: 5 * time.Second, Logger: n.own.o.Logger})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = s.Disconnect() }()
+		for _, c := range chores {
+			switch err := c.do(t.Context(), s); {
+			case errors.Is(err, ErrDenied):
+				out = append(out, c.name)
+			case err != nil:
+				t.Errorf("without %q: %s: %v", leave, c.name, err)
+			}
+		}
+		return out
+	}
+	if failing := denied(""); len(failing) > 0 {
+		t.Fatalf("with all grants, denied: %v", failing)
+	}
+	for _, g := range sidecarGrants {
+		for _, p := range privileges(g.privileges) {
+			if failing := denied(p + " ON " + g.on); len(failing) == 0 {
+				t.Errorf("%s ON %s is not needed", p, g.on)
+			} else {
+				t.Logf("%s ON %s: for %v", p, g.on, failing)
+			}
+		}
+	}
+}
+
+// privileges splits a list; one of columns is one.
+func privileges(list string) []string {
+	if strings.Contains(list, "(") {
+		return []string{list}
+	}
+	return strings.Split(list, ", ")
+}
+
+func TestGrants(t *testing.T) {
+	text, err := GrantsText(GrantsOptions{Flavor: "mysql", Account: AccountClone, Name: "o'clone", OSUser: "resilver-donor"})
+	if err != nil || text != "CREATE USER IF NOT EXISTS 'o''clone'@'localhost' IDENTIFIED WITH auth_socket AS 'resilver-donor';\nGRANT BACKUP_ADMIN ON *.* TO 'o''clone'@'localhost';\n" {
+		t.Errorf("%s, %v", text, err)
+	}
+	for _, bad := range []GrantsOptions{{Flavor: "mariadb", Account: AccountClone, Name: "x"}, {Flavor: "mysql", Account: "other", Name: "x"}, {Flavor: "mysql", Account: AccountClone}} {
+		if _, err := Grants(bad); err == nil {
+			t.Errorf("%+v was granted", bad)
+		}
+	}
+}
