@@ -1,0 +1,176 @@
+package peer
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"resilver/watchdog"
+)
+
+var _ watchdog.Peers = (*Client)(nil)
+
+// Client asks other sidecars over their ports. Every request without a
+// deadline of its own gets one.
+type Client struct {
+	port   *Port
+	byNode *http.Client // the host of a URL is a node's name
+	byAddr *http.Client // the host of a URL is a peer address
+
+	mu      sync.Mutex
+	closed  bool
+	tunnels map[*tunnelConn]struct{}
+}
+
+func newClient(p *Port) *Client {
+	c := &Client{port: p, tunnels: map[*tunnelConn]struct{}{}}
+	c.byNode = httpClient(func(ctx context.Context, host string) (net.Conn, error) {
+		node := strings.TrimSuffix(host, ":80")
+		address, err := c.addressOf(node)
+		if err != nil {
+			return nil, err
+		}
+		return plain(p.dial(ctx, protoPeer, address, node))
+	})
+	c.byAddr = httpClient(func(ctx context.Context, host string) (net.Conn, error) {
+		return plain(p.dial(ctx, protoPeer, host, ""))
+	})
+	return c
+}
+
+// plain turns a nil *tls.Conn into a nil net.Conn.
+func plain[C net.Conn](c C, err error) (net.Conn, error) {
+	if err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+func httpClient(dial func(ctx context.Context, host string) (net.Conn, error)) *http.Client {
+	return &http.Client{
+		Transport: &http.Transport{
+			DialContext:            func(ctx context.Context, _, host string) (net.Conn, error) { return dial(ctx, host) },
+			MaxIdleConnsPerHost:    2,
+			IdleConnTimeout:        30 * time.Second,
+			MaxResponseHeaderBytes: 16 << 10,
+			DisableCompression:     true,
+		},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+}
+
+// addressOf is the peer address of a node.
+func (c *Client) addressOf(node string) (string, error) {
+	address := c.port.opts.Nodes()[node]
+	if address == "" {
+		return "", fmt.Errorf("no node %q is known by gossip", node)
+	}
+	return address, nil
+}
+
+// State asks the named node to probe its mysqld now (watchdog.Peers).
+func (c *Client) State(ctx context.Context, node string) (watchdog.PeerState, error) {
+	var out watchdog.PeerState
+	body, err := c.do(ctx, c.byNode, http.MethodGet, node, "/v1/state", nil)
+	if err == nil {
+		err = json.Unmarshal(body, &out)
+	}
+	if err != nil {
+		return watchdog.PeerState{}, fmt.Errorf("ask %s for its state: %w", node, err)
+	}
+	return out, nil
+}
+
+// GTIDSubtract asks the named node's server for a minus b (watchdog.Peers).
+func (c *Client) GTIDSubtract(ctx context.Context, node, a, b string) (string, error) {
+	req, err := json.Marshal(subtraction{A: a, B: b})
+	if err != nil {
+		return "", fmt.Errorf("encode a GTID subtraction: %w", err)
+	}
+	var out subtraction
+	body, err := c.do(ctx, c.byNode, http.MethodPost, node, "/v1/gtid-subtract", req)
+	if err == nil {
+		err = json.Unmarshal(body, &out)
+	}
+	if err != nil {
+		return "", fmt.Errorf("ask %s to subtract GTID sets: %w", node, err)
+	}
+	return out.Result, nil
+}
+
+// Call sends a request of the lease's own protocol to the node at a peer
+// address. It may arrive twice, so its body must carry a request id; after an
+// error its outcome is unknown.
+func (c *Client) Call(ctx context.Context, peerAddress string, body []byte) ([]byte, error) {
+	out, err := c.do(ctx, c.byAddr, http.MethodPost, peerAddress, "/v1/lease", body)
+	if err != nil {
+		return nil, fmt.Errorf("call %s: %w", peerAddress, err)
+	}
+	return out, nil
+}
+
+func (c *Client) do(ctx context.Context, client *http.Client, method, host, path string, body []byte) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, answerTimeout+5*time.Second)
+	defer cancel()
+	defer context.AfterFunc(c.port.ctx, cancel)()
+	req, err := http.NewRequestWithContext(ctx, method, "http://"+host+path, bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	// Lets net/http send it again where a kept connection turns out dead.
+	req.Header.Set("Idempotency-Key", "-")
+	resp, err := client.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	if resp.StatusCode != http.StatusOK {
+		return nil, readProblem(host, resp)
+	}
+	out, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
+	if err != nil {
+		return nil, fmt.Errorf("read the answer: %w", err)
+	}
+	if len(out) > maxAnswer {
+		return nil, fmt.Errorf("answer is longer than %d bytes", maxAnswer)
+	}
+	return out, nil
+}
+
+// keep registers a tunnel so that it ends with the port.
+func (c *Client) keep(t *tunnelConn) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return false
+	}
+	t.onClose = func() {
+		c.mu.Lock()
+		delete(c.tunnels, t)
+		c.mu.Unlock()
+	}
+	c.tunnels[t] = struct{}{}
+	return true
+}
+
+func (c *Client) close() {
+	c.mu.Lock()
+	c.closed = true
+	open := make([]*tunnelConn, 0, len(c.tunnels))
+	for t := range c.tunnels {
+		open = append(open, t)
+	}
+	c.mu.Unlock()
+	for _, t := range open {
+		_ = t.Close()
+	}
+	c.byNode.CloseIdleConnections()
+	c.byAddr.CloseIdleConnections()
+}

@@ -1,0 +1,175 @@
+package peer
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"time"
+)
+
+const (
+	tunnelPath     = "/v1/tunnel"
+	tunnelProtocol = "resilver-tunnel/1"
+	headerCluster  = "Resilver-Cluster-Id"
+	headerToken    = "Resilver-Token"
+	// admitTimeout bounds how long a donor may take to open a tunnel: it waits
+	// for its raft to apply the token, and for its mysqld to answer.
+	admitTimeout = answerTimeout
+)
+
+// TunnelRequest is who asks for a tunnel to this node's mysqld, and under
+// which lease.
+type TunnelRequest struct {
+	Caller    string // node name from the certificate
+	ClusterID string
+	Token     uint64
+}
+
+// tunnel answers a request to upgrade: admitted first, then opened.
+func (s *apiServer) tunnel(w http.ResponseWriter, r *http.Request) {
+	if !s.enter() {
+		s.refuse(w, r, fmt.Errorf("too many requests at once: %w", errNotReady))
+		return
+	}
+	defer s.leave()
+	serve, err := s.admit(r)
+	if err != nil {
+		s.refuse(w, r, err)
+		return
+	}
+	// From here on serve has to be called, with a dead connection if need be:
+	// it holds what was opened for the tunnel.
+	conn, err := hijack(w)
+	if err != nil {
+		s.log.Warn("open a tunnel", "caller", caller(r), "err", err)
+		conn = deadConn()
+	}
+	stop := context.AfterFunc(s.ctx, func() { _ = conn.Close() })
+	defer stop()
+	defer func() { _ = conn.Close() }()
+	serve(s.ctx, conn)
+}
+
+func (s *apiServer) admit(r *http.Request) (func(context.Context, net.Conn), error) {
+	handlers := s.handlers.Load()
+	if handlers == nil {
+		return nil, errNotReady
+	}
+	token, err := strconv.ParseUint(r.Header.Get(headerToken), 10, 64)
+	cluster := r.Header.Get(headerCluster)
+	if err != nil || cluster == "" || r.Header.Get("Upgrade") != tunnelProtocol {
+		return nil, fmt.Errorf("%w: want an upgrade to %s with %s and %s", errBadRequest, tunnelProtocol,
+			headerCluster, headerToken)
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), admitTimeout)
+	defer cancel()
+	return handlers.Tunnel(ctx, TunnelRequest{Caller: caller(r), ClusterID: cluster, Token: token})
+}
+
+// hijack takes the connection from net/http and answers the upgrade.
+func hijack(w http.ResponseWriter) (net.Conn, error) {
+	conn, buf, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		return nil, fmt.Errorf("take over the connection: %w", err)
+	}
+	api, ok := conn.(*apiConn)
+	if !ok {
+		return nil, errors.Join(fmt.Errorf("take over the connection: it is a %T", conn), conn.Close())
+	}
+	_ = conn.SetDeadline(time.Now().Add(handshakeTimeout))
+	_, err = fmt.Fprintf(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: %s\r\n\r\n", tunnelProtocol)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("answer the upgrade: %w", err), abort(conn))
+	}
+	_ = conn.SetDeadline(time.Time{})
+	return &tunnelConn{Conn: conn, halfClose: api.CloseWrite, head: buf.Reader}, nil
+}
+
+// deadConn is a connection that ended already.
+func deadConn() net.Conn {
+	a, b := net.Pipe()
+	_ = b.Close()
+	_ = a.Close()
+	return a
+}
+
+// Tunnel opens a byte stream to the named node's mysqld under a lease. A node
+// whose raft has not applied the token in time answers watchdog.ErrTokenAhead,
+// one that knows another lease watchdog.ErrTokenStale. The connection knows
+// CloseWrite.
+func (c *Client) Tunnel(ctx context.Context, node, clusterID string, token uint64) (net.Conn, error) {
+	conn, err := c.openTunnel(ctx, node, clusterID, token)
+	if err != nil {
+		return nil, fmt.Errorf("open a tunnel to %s: %w", node, err)
+	}
+	return conn, nil
+}
+
+func (c *Client) openTunnel(ctx context.Context, node, clusterID string, token uint64) (net.Conn, error) {
+	address, err := c.addressOf(node)
+	if err != nil {
+		return nil, err
+	}
+	conn, err := c.port.dial(ctx, protoPeer, address, node)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, admitTimeout+5*time.Second)
+	defer cancel()
+	stop := context.AfterFunc(ctx, func() { _ = abort(conn) })
+	head := bufio.NewReaderSize(conn, 4096)
+	err = upgrade(conn, head, node, clusterID, token)
+	if !stop() {
+		err = errors.Join(ctx.Err(), err)
+	}
+	if err != nil {
+		_ = abort(conn)
+		return nil, err
+	}
+	t := &tunnelConn{Conn: conn, halfClose: conn.CloseWrite, head: head}
+	if !c.keep(t) {
+		_ = abort(conn)
+		return nil, errPortClosed
+	}
+	return t, nil
+}
+
+// upgrade asks for the tunnel and reads the answer; the connection has the
+// deadline.
+func upgrade(conn net.Conn, head *bufio.Reader, node, clusterID string, token uint64) error {
+	req, err := http.NewRequestWithContext(context.Background(), http.MethodGet, "http://"+node+tunnelPath, nil)
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Connection", "Upgrade")
+	req.Header.Set("Upgrade", tunnelProtocol)
+	req.Header.Set(headerCluster, clusterID)
+	req.Header.Set(headerToken, strconv.FormatUint(token, 10))
+	if err := req.Write(conn); err != nil {
+		return err
+	}
+	resp, err := http.ReadResponse(head, req)
+	if err != nil {
+		return fmt.Errorf("read the answer: %w", err)
+	}
+	if resp.StatusCode == http.StatusSwitchingProtocols {
+		return nil
+	}
+	defer func() { _ = resp.Body.Close() }()
+	return readProblem(node, resp)
+}
+
+// readProblem turns an answer that is an error into a *RemoteError.
+func readProblem(node string, resp *http.Response) error {
+	var p problem
+	if err := json.NewDecoder(io.LimitReader(resp.Body, 64<<10)).Decode(&p); err != nil {
+		p = problem{}
+	}
+	return remoteError(node, resp.StatusCode, p)
+}
