@@ -1,0 +1,179 @@
+package datadir
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// owning is what every file of a datadir must have alike.
+type owning struct {
+	uid, gid uint32
+	label    string
+}
+
+// give changes owner, group and label of an open file, which may be opened
+// with O_PATH, where they differ.
+func (o owning) give(f *os.File) error {
+	st, err := statFile(f)
+	if err != nil {
+		return err
+	}
+	if st.Uid != o.uid || st.Gid != o.gid {
+		if err := unix.Fchownat(int(f.Fd()), "", int(o.uid), int(o.gid), unix.AT_EMPTY_PATH); err != nil {
+			return &os.PathError{Op: "change owner", Path: f.Name(), Err: err}
+		}
+	}
+	if o.label == "" {
+		return nil
+	}
+	if has, err := labelOf(f); err != nil || has == o.label {
+		return err
+	}
+	if err := unix.Setxattr(procPath(f), labelAttribute, []byte(o.label), 0); err != nil {
+		return &os.PathError{Op: "set label", Path: f.Name(), Err: err}
+	}
+	return nil
+}
+
+// Own makes a staged tree look as the live datadir does: owner, group and
+// SELinux label everywhere, the top directory included, and the top
+// directory's mode. Then it copies the preserved files from the live datadir:
+// preserve holds names or patterns (path.Match) of files at its top, such as
+// auto.cnf, mysqld-auto.cnf or *.pem; each keeps its own owner and mode. A
+// name that matches nothing is fine.
+//
+// It refuses a staged tree with symbolic links, hard links, special files or
+// another file system in it, and a preserved name that is not a small regular
+// file.
+func Own(staged Ref, live Dir, preserve []string) error {
+	if err := own(staged, live, preserve); err != nil {
+		return fmt.Errorf("own the staged copy: %w", err)
+	}
+	return nil
+}
+
+func own(staged Ref, live Dir, preserve []string) error {
+	if staged.Same(live.Ref) {
+		return errors.New("it is the live datadir")
+	}
+	from, err := live.open()
+	if err != nil {
+		return err
+	}
+	defer from.Close()
+	dir, err := staged.open()
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	o := owning{uid: live.UID, gid: live.GID, label: live.Label}
+	if err := o.tree(dir, staged.Dev); err != nil {
+		return err
+	}
+	if err := preserveFiles(from, dir, preserve, live.Label); err != nil {
+		return err
+	}
+	if err := o.give(dir); err != nil {
+		return err
+	}
+	if err := unix.Fchmod(int(dir.Fd()), live.Mode&0o7777); err != nil {
+		return err
+	}
+	return dir.Sync()
+}
+
+// tree gives everything in dir, but not dir itself. Each file is opened
+// before it is looked at, so that it cannot be exchanged in between.
+func (o owning) tree(dir *os.File, dev uint64) error {
+	entries, err := names(dir)
+	if err != nil {
+		return err
+	}
+	for _, name := range entries {
+		if err := o.entry(dir, name, dev); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (o owning) entry(dir *os.File, name string, dev uint64) error {
+	f, err := openAt(dir, name, unix.O_PATH, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	st, err := statFile(f)
+	if err != nil {
+		return err
+	}
+	switch {
+	case uint64(st.Dev) != dev:
+		return fmt.Errorf("%s is on another file system", f.Name())
+	case isLink(&st):
+		return fmt.Errorf("%s is a symbolic link", f.Name())
+	case isRegular(&st) && st.Nlink != 1:
+		return fmt.Errorf("%s has %d names: hard links do not belong in a copy", f.Name(), st.Nlink)
+	case !isRegular(&st) && !isDir(&st):
+		return fmt.Errorf("%s is neither a file nor a directory", f.Name())
+	}
+	if err := o.give(f); err != nil || !isDir(&st) {
+		return err
+	}
+	sub, err := openDirAt(f, ".")
+	if err != nil {
+		return err
+	}
+	defer sub.Close()
+	return o.tree(sub, dev)
+}
+
+// preserveFiles copies small files from the top of one directory to another.
+func preserveFiles(from, to *os.File, preserve []string, label string) error {
+	for _, pattern := range preserve {
+		if _, err := path.Match(pattern, ""); err != nil || strings.ContainsRune(pattern, '/') {
+			return fmt.Errorf("preserve %q: it is not a pattern of file names", pattern)
+		}
+	}
+	entries, err := names(from)
+	if err != nil {
+		return err
+	}
+	slices.Sort(entries)
+	for _, name := range entries {
+		wanted := slices.ContainsFunc(preserve, func(pattern string) bool {
+			ok, _ := path.Match(pattern, name)
+			return ok
+		})
+		if !wanted || name == MarkerName {
+			continue
+		}
+		if err := preserveFile(from, to, name, label); err != nil {
+			return fmt.Errorf("preserve %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+func preserveFile(from, to *os.File, name, label string) error {
+	f, st, err := openRegular(from, name)
+	if errors.Is(err, unix.ELOOP) {
+		return fmt.Errorf("%s is a symbolic link", filepath.Join(from.Name(), name))
+	}
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	data, err := readLimited(f)
+	if err != nil {
+		return err
+	}
+	return replaceFileAs(to, name, data, st.Mode&0o777, &owning{uid: st.Uid, gid: st.Gid, label: label})
+}
