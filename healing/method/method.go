@@ -1,0 +1,63 @@
+// Package method knows the ways to take a copy of a donor. Each says whether
+// it fits, and stages a copy in a directory beside the live data. One exists
+// so far, clone; the physical backup tools will be others.
+//
+// It touches neither the live server nor its datadir, holds no lease, and
+// does not judge the copy: that is the rehearsal.
+package method
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"path/filepath"
+
+	"resilver/healing/private"
+)
+
+// Method is one way to take a copy.
+type Method interface {
+	Name() string
+	// Fit says whether the method could be used here, and else why not.
+	Fit(ctx context.Context, f Facts) (bool, string)
+	// Stage makes job.Staging a complete copy of the donor. It tells report
+	// how far it is: the total may grow. When ctx ends it gives up, and no
+	// process of it is left; neither is one after an error. What was copied
+	// until then stays, and is the caller's to remove.
+	Stage(ctx context.Context, job Job, report func(done, total int64)) (Copy, error)
+}
+
+// Facts is what a method's fitness depends on.
+type Facts struct {
+	Flavor        string // mysql | mariadb, of this node
+	VersionNumber int    // 9.7.4 is 90704
+}
+
+// Job is one copy to be taken.
+type Job struct {
+	ID      string // of the rebuild
+	Area    string // the staging area beside the live datadir, on its file system
+	Staging string // where the copy goes: directly in Area; must not exist
+	Program private.Program
+	Paths   map[string]string // of the live server, replica.Paths
+	// Tunnel opens one connection to the donor's mysqld, for as long as the
+	// lease's token is good.
+	Tunnel func(ctx context.Context) (net.Conn, error)
+}
+
+// Copy is a staged copy.
+type Copy struct {
+	Reported string // GTID set reported with it, empty where the method reports none
+	Bytes    int64  // copied
+}
+
+func (j *Job) check() error {
+	switch {
+	case j.Tunnel == nil:
+		return errors.New("no tunnel to the donor")
+	case !filepath.IsAbs(j.Area) || filepath.Dir(j.Staging) != filepath.Clean(j.Area):
+		return fmt.Errorf("staging directory %q is not in the area %q", j.Staging, j.Area)
+	}
+	return nil
+}

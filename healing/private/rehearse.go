@@ -1,0 +1,153 @@
+package private
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"resilver/watchdog/replica"
+)
+
+// shutdownTimeout is how long a rehearsal gets to shut down cleanly: it is
+// small, and has little to flush.
+const shutdownTimeout = 2 * time.Minute
+
+// RehearseOptions is a staged copy and what it is held against.
+type RehearseOptions struct {
+	Options
+	// Datadir is the staged copy, directly in Area, its owner already right.
+	Datadir string
+	// Connect opens this node's own account at the socket of a private server.
+	Connect func(socket string) (*replica.Server, error)
+	// Reported is the GTID set reported with the backup, empty for CLONE.
+	Reported string
+	// DonorExecuted is what the donor had executed, read after the copy ended.
+	DonorExecuted string
+}
+
+// Rehearsed is a copy that passed.
+type Rehearsed struct {
+	Executed string // its GTID set, as the rebuilt server will have it
+	Restored bool   // that set had to be restored from the reported one
+	Events   int    // events of the primary that were enabled
+	// Persisted is what mysqld-auto.cnf said before the copy was closed.
+	Persisted replica.Persisted
+}
+
+// Rehearse boots the staged copy sealed and makes it fit to be the live one:
+// nothing of the donor's replication is left in it, its GTID state is right,
+// the primary's events are disabled, it will start closed, and this node's own
+// account can log in. It is shut down cleanly and on disk afterwards. After an
+// error the copy is of no use; no process of it is left.
+func Rehearse(ctx context.Context, o RehearseOptions) (Rehearsed, error) {
+	if o.Connect == nil {
+		return Rehearsed{}, errors.New("rehearse: no way to connect")
+	}
+	s, err := Rehearsal(ctx, o.Options, o.Datadir)
+	if err != nil {
+		return Rehearsed{}, fmt.Errorf("rehearse: %w", err)
+	}
+	out, err := o.dress(ctx, s)
+	if err != nil {
+		return Rehearsed{}, errors.Join(fmt.Errorf("rehearse: %w", err), s.Kill())
+	}
+	down, cancel := context.WithTimeoutCause(ctx, shutdownTimeout, fmt.Errorf("not down within %s", shutdownTimeout))
+	defer cancel()
+	if err := s.Shutdown(down); err != nil {
+		return Rehearsed{}, fmt.Errorf("rehearse: %w", err)
+	}
+	if err := syncFS(o.Datadir); err != nil {
+		return Rehearsed{}, fmt.Errorf("rehearse: %w", err)
+	}
+	return out, nil
+}
+
+// dress does to the booted copy what must be done before it is trusted.
+func (o *RehearseOptions) dress(ctx context.Context, s *Server) (Rehearsed, error) {
+	db, err := o.Connect(s.Socket())
+	if err != nil {
+		return Rehearsed{}, fmt.Errorf("connect to the copy: %w", err)
+	}
+	defer func() { _ = db.Disconnect() }()
+	executed, err := db.Executed(ctx)
+	if errors.Is(err, replica.ErrDenied) {
+		return Rehearsed{}, fmt.Errorf("this node's own account is refused by the copy, which has the donor's accounts: %w", err)
+	}
+	if err != nil {
+		return Rehearsed{}, err
+	}
+	if err := o.detach(ctx, db); err != nil {
+		return Rehearsed{}, err
+	}
+	var out Rehearsed
+	if out.Events, err = db.DisableEvents(ctx); err != nil {
+		return Rehearsed{}, err
+	}
+	sets := GTIDSets{Executed: executed, Reported: o.Reported, Donor: o.DonorExecuted}
+	if out.Restored, err = GTIDRule(ctx, sets, db.GTIDSubset); err != nil {
+		return Rehearsed{}, err
+	}
+	if out.Restored {
+		if err := db.RestoreGTIDs(ctx, o.Reported); err != nil {
+			return Rehearsed{}, err
+		}
+		executed = o.Reported
+	}
+	if out.Persisted, err = db.PersistClosed(ctx); err != nil {
+		return Rehearsed{}, err
+	}
+	out.Executed, err = unchanged(ctx, db, executed)
+	return out, err
+}
+
+// detach removes what the donor's copy knows of its own source.
+func (o *RehearseOptions) detach(ctx context.Context, db *replica.Server) error {
+	if err := db.ResetSource(ctx); err != nil {
+		return err
+	}
+	_, err := db.SourceConfig(ctx)
+	switch {
+	case errors.Is(err, replica.ErrNotReplica):
+		return nil
+	case err == nil:
+		return errors.New("the donor's source configuration is still there after a reset")
+	}
+	return err
+}
+
+// unchanged reads the copy's set again: nothing that was done may have made a
+// transaction of its own.
+func unchanged(ctx context.Context, db *replica.Server, want string) (string, error) {
+	now, err := db.Executed(ctx)
+	if err != nil {
+		return "", err
+	}
+	for _, pair := range [][2]string{{now, want}, {want, now}} {
+		ok, err := db.GTIDSubset(ctx, pair[0], pair[1])
+		if err != nil {
+			return "", err
+		}
+		if !ok {
+			return "", fmt.Errorf("the copy's gtid_executed changed in the rehearsal: it was %s and is %s", want, now)
+		}
+	}
+	return now, nil
+}
+
+// syncFS writes the file system of dir to disk: the files that CLONE or a
+// backup tool made were never synced by anybody.
+func syncFS(dir string) error {
+	f, err := os.Open(dir)
+	if err != nil {
+		return fmt.Errorf("sync the copy: %w", err)
+	}
+	defer func() { _ = f.Close() }()
+	if err := unix.Syncfs(int(f.Fd())); err != nil {
+		return fmt.Errorf("sync the copy: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,133 @@
+package private
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+)
+
+// Names inside the staging area.
+const (
+	nameWork     = "rehearse"
+	nameScratch  = "scratch"
+	nameTemplate = "template-"
+)
+
+// Roles of a private server; each has a directory of its name in rehearse.
+const (
+	roleScratch   = "scratch"
+	roleRehearsal = "rehearsal"
+	roleTemplate  = "template"
+)
+
+var roles = []string{roleScratch, roleRehearsal, roleTemplate}
+
+// maxSocketPath is sun_path without its final zero, unix(7).
+const maxSocketPath = 107
+
+// work is the directory of one private server. Everything in the staging area
+// belongs to mysqld's user, who may have put anything there: it is reached
+// through os.Root only, which follows no link out of it.
+type work struct {
+	place Place
+	root  *os.Root // of place.Work
+	short string   // a directory made for the socket alone, empty where Work serves
+	prog  Program
+}
+
+// openWork makes the directory area/rehearse/role where it is missing, and
+// removes what an earlier server of this role left in it.
+func openWork(area, role, datadir string, prog Program) (*work, error) {
+	base, err := os.OpenRoot(area)
+	if err != nil {
+		return nil, fmt.Errorf("open the staging area: %w", err)
+	}
+	defer func() { _ = base.Close() }()
+	if err := ensureDir(base, nameWork, 0o750, prog); err != nil {
+		return nil, err
+	}
+	if err := ensureDir(base, filepath.Join(nameWork, role), 0o700, prog); err != nil {
+		return nil, err
+	}
+	root, err := base.OpenRoot(filepath.Join(nameWork, role))
+	if err != nil {
+		return nil, fmt.Errorf("open the work directory: %w", err)
+	}
+	w := &work{root: root, prog: prog}
+	w.place = Place{Datadir: datadir, Work: filepath.Join(area, nameWork, role)}
+	if err := w.prepare(); err != nil {
+		w.close()
+		return nil, err
+	}
+	return w, nil
+}
+
+// prepare empties the directory and settles where the socket goes. A socket
+// and its lock that a killed server left would make the next one abort.
+func (w *work) prepare() error {
+	for _, name := range []string{"tmp", "mysqld.sock", "mysqld.sock.lock", "mysqld.pid", "mysqld.err", "relay.index", "binlog.index"} {
+		if err := w.root.RemoveAll(name); err != nil {
+			return fmt.Errorf("empty the work directory: %w", err)
+		}
+	}
+	if err := ensureDir(w.root, "tmp", 0o700, w.prog); err != nil {
+		return err
+	}
+	w.place.Socket = filepath.Join(w.place.Work, "mysqld.sock")
+	if len(w.place.Socket) <= maxSocketPath {
+		return nil
+	}
+	short, err := os.MkdirTemp("/tmp", "resilver-")
+	if err != nil {
+		return fmt.Errorf("make a directory for the socket: %w", err)
+	}
+	w.short = short
+	w.place.Socket = filepath.Join(short, "mysqld.sock")
+	if err := os.Lchown(short, int(w.prog.UID), int(w.prog.GID)); err != nil {
+		return fmt.Errorf("make a directory for the socket: %w", err)
+	}
+	return nil
+}
+
+// close lets go of the directory. The log stays for a person to read.
+func (w *work) close() {
+	_ = w.root.Close()
+	if w.short != "" {
+		_ = os.RemoveAll(w.short)
+	}
+}
+
+// ensureDir makes one directory that belongs to mysqld's user and nobody
+// else, or checks that the one that is there is such.
+func ensureDir(root *os.Root, name string, mode fs.FileMode, prog Program) error {
+	err := root.Mkdir(name, 0o700)
+	made := err == nil
+	if err != nil && !errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("make directory: %w", err)
+	}
+	info, err := root.Lstat(name)
+	if err != nil {
+		return fmt.Errorf("make directory: %w", err)
+	}
+	if !info.IsDir() {
+		return fmt.Errorf("make directory: %s is in the way and is no directory", filepath.Join(root.Name(), name))
+	}
+	if !made {
+		if st := info.Sys().(*syscall.Stat_t); st.Uid != prog.UID {
+			return fmt.Errorf("make directory: %s belongs to uid %d, want %d", filepath.Join(root.Name(), name), st.Uid, prog.UID)
+		}
+		return nil
+	}
+	dir, err := root.Open(name)
+	if err != nil {
+		return fmt.Errorf("make directory: %w", err)
+	}
+	defer func() { _ = dir.Close() }()
+	if err := errors.Join(dir.Chown(int(prog.UID), int(prog.GID)), dir.Chmod(mode)); err != nil {
+		return fmt.Errorf("make directory: %w", err)
+	}
+	return nil
+}
