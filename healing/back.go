@@ -1,0 +1,168 @@
+package healing
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"resilver/healing/datadir"
+	"resilver/healing/service"
+	"resilver/watchdog"
+)
+
+// The way back is tried until it succeeds: a server that resilver has closed,
+// held, marked or ended is never left like that.
+const (
+	backPause   = 2 * time.Second
+	backAttempt = 5 * time.Minute
+	bootPause   = 200 * time.Millisecond
+)
+
+// back puts the old server into service again, as open as it was: where the
+// directories have been exchanged the new server is ended and they are
+// exchanged back; where the old one was never ended it is only opened. It
+// gives up only with the process, and then the journal leads the next one.
+func (r *rebuild) back(why error) error {
+	r.log.Error("going back to the old server", "step", r.j.Step, "reason", why)
+	outcome := errRolledBack
+	if r.j.at(watchdog.StepStop) {
+		outcome = errCancelled
+	}
+	for {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(r.h.life), backAttempt)
+		err := r.backOnce(ctx)
+		cancel()
+		if err == nil && errors.Is(why, outcome) {
+			return why
+		}
+		if err == nil {
+			return fmt.Errorf("%w: %w", outcome, why)
+		}
+		if errors.Is(err, errTaken) {
+			return fmt.Errorf("%w; %w", err, why)
+		}
+		r.log.Error("old server not back yet", "error", err)
+		select {
+		case <-r.h.life.Done():
+			return fmt.Errorf("%w: %w", errStopping, why)
+		case <-time.After(backPause):
+		}
+	}
+}
+
+// backOnce goes all the way; each part finds out by itself what is left to do.
+func (r *rebuild) backOnce(ctx context.Context) error {
+	if err := r.note(func(j *Journal) { j.Back = true }); err != nil {
+		return err
+	}
+	if r.closed != nil {
+		r.closed.Release()
+		r.closed = nil
+	}
+	if err := r.unlockAll(); err != nil {
+		return err
+	}
+	state, err := r.exchanged()
+	if err != nil {
+		return err
+	}
+	if state == datadir.Done {
+		if err := r.exchangeBack(ctx); err != nil {
+			return err
+		}
+	}
+	if err := datadir.Unmark(r.j.Live.Path); err != nil {
+		return err
+	}
+	if err := r.oldAnswers(ctx); err != nil {
+		return err
+	}
+	if r.j.Closed == nil {
+		return nil
+	}
+	return r.h.o.Server.Reopen(ctx, *r.j.Closed)
+}
+
+// exchangeBack ends the new server, which has never been used, and puts the
+// old datadir in its place.
+func (r *rebuild) exchangeBack(ctx context.Context) error {
+	if obs := r.h.o.Server.Observe(ctx); obs.Reachable {
+		if err := r.ours(obs); err != nil {
+			return err
+		}
+	}
+	if err := r.h.o.Service.Hold(ctx); err != nil {
+		return err
+	}
+	p, err := r.newProcess(ctx)
+	if err != nil {
+		return err
+	}
+	if p != nil {
+		defer p.Close()
+		if err := r.h.o.Service.End(ctx, p, service.Kill); err != nil {
+			return err
+		}
+	}
+	_, err = datadir.Exchange(datadir.Undo(r.j.Live, r.j.Staged))
+	return err
+}
+
+// newProcess finds the new server, nil where none runs. One that hangs in its
+// boot has no socket yet: then the lock on its data must be held by the very
+// process that the manager started.
+func (r *rebuild) newProcess(ctx context.Context) (*service.Process, error) {
+	p, err := service.FindProcess(ctx, service.Identify{Datadir: r.j.Live.Path, Socket: r.h.o.Socket, PIDFile: r.j.PIDFile})
+	if errors.Is(err, service.ErrNotRunning) {
+		return nil, nil
+	}
+	if err == nil {
+		return p, nil
+	}
+	status, asked := r.h.o.Service.Status(ctx)
+	if asked != nil || !status.Running || status.PID == 0 {
+		return nil, errors.Join(err, asked)
+	}
+	return service.FindBooting(status.PID, r.j.Live.Path)
+}
+
+// ours says that the new server is still as this rebuild started it: closed
+// to writers, and a replica of nobody or of the source that it was given.
+func (r *rebuild) ours(obs watchdog.Observation) error {
+	if obs.Writable() {
+		return fmt.Errorf("%w: it is writable", errTaken)
+	}
+	for _, src := range obs.Sources {
+		if src.User != r.j.Source.User {
+			return fmt.Errorf("%w: it replicates from %s as %s", errTaken, src.Address(), src.User)
+		}
+	}
+	if len(obs.Attached) > 0 {
+		return fmt.Errorf("%w: %d replicas are attached to it", errTaken, len(obs.Attached))
+	}
+	return nil
+}
+
+// oldAnswers has the old server started until it answers. Start lifts a hold,
+// and does nothing where the server runs.
+func (r *rebuild) oldAnswers(ctx context.Context) error {
+	for {
+		started := r.h.o.Service.Start(ctx)
+		obs := r.h.o.Server.Observe(ctx)
+		if obs.Reachable && started == nil {
+			return nil
+		}
+		if _, err := r.h.o.Service.Status(ctx); obs.Reachable && err != nil {
+			// A manager that is gone ends nothing and starts nothing. The
+			// server serves, which is all that is wanted.
+			r.log.Error("the manager of mysqld does not answer; the old server runs", "error", err)
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return errors.Join(started, fmt.Errorf("the old server does not answer: %s", obs.Err))
+		case <-time.After(bootPause):
+		}
+	}
+}

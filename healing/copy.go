@@ -1,0 +1,146 @@
+package healing
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"sync"
+	"time"
+
+	"resilver/healing/datadir"
+	"resilver/healing/method"
+	"resilver/healing/private"
+)
+
+// bootTimeout is what a private server gets until it answers.
+const bootTimeout = 5 * time.Minute
+
+// stage copies from the donor beside the live datadir. mysqld stays up, and
+// its replication threads are left as they are.
+func (r *rebuild) stage(ctx context.Context) error {
+	m, err := r.h.methodNamed(r.j.Record.Method)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var watch sync.WaitGroup
+	watch.Go(func() { r.watchSpace(ctx, cancel) })
+	defer watch.Wait()
+	defer cancel(nil)
+	copied, err := m.Stage(ctx, method.Job{
+		ID: r.j.Record.ID, Area: r.place.Root, Staging: r.place.Path(datadir.NameNew), Program: r.program(), Paths: r.paths,
+		Tunnel: func(ctx context.Context) (net.Conn, error) {
+			return r.h.o.Tunnel(ctx, r.j.Record.Donor, r.j.ClusterID, r.j.Token)
+		},
+	}, r.copied)
+	if err != nil {
+		return err
+	}
+	staged, err := r.place.Adopt(datadir.NameNew, r.j.Live)
+	if err != nil {
+		return err
+	}
+	r.reported = copied.Reported
+	r.copied(copied.Bytes, copied.Bytes)
+	return r.note(func(j *Journal) { j.Staged, j.Record.Bytes = staged, copied.Bytes })
+}
+
+// spacePause is how often the free space is looked at while copying.
+const spacePause = 2 * time.Second
+
+// watchSpace gives the copy up before it fills the file system that the live
+// server, and maybe raft and the journal, need.
+func (r *rebuild) watchSpace(ctx context.Context, giveUp context.CancelCauseFunc) {
+	tick := time.NewTicker(spacePause)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		free, total, err := datadir.Free(r.place.Root)
+		if err != nil {
+			giveUp(err)
+			return
+		}
+		if keep := r.h.o.MinFree(int64(total)); int64(free) < keep {
+			giveUp(fmt.Errorf("the file system of %s has %d bytes free, %d must stay free (rebuild.min_free)", r.place.Root, free, keep))
+			return
+		}
+	}
+}
+
+func (h *Healer) methodNamed(name string) (method.Method, error) {
+	for _, m := range h.o.Methods {
+		if m.Name() == name {
+			return m, nil
+		}
+	}
+	return nil, fmt.Errorf("method %q is not known", name)
+}
+
+// program is how private servers are run: like the live one, as the datadir's owner.
+func (r *rebuild) program() private.Program {
+	return private.Program{Prefix: r.j.Program.Prefix, Args: r.j.Program.Args, UID: r.j.Was.UID, GID: r.j.Was.GID}
+}
+
+// prepare applies the log of a physical backup. A clone has done that itself.
+func (r *rebuild) prepare(context.Context) error { return nil }
+
+// own gives the copy the live datadir's owner, mode and label, and the files
+// that make it this server: its uuid, certificates and persisted settings.
+func (r *rebuild) own(context.Context) error {
+	return datadir.Own(r.j.Staged, r.place.Live, r.h.o.Preserve)
+}
+
+// owned says that the new datadir belongs to whom the old one belonged to.
+func (r *rebuild) owned() error {
+	now, err := datadir.Inspect(r.j.Live.Path)
+	if err != nil {
+		return err
+	}
+	was := r.j.Was
+	if now.UID != was.UID || now.GID != was.GID || now.Mode != was.Mode {
+		return fmt.Errorf("the datadir belongs to %d:%d with mode %o, it was %d:%d with %o", now.UID, now.GID, now.Mode, was.UID, was.GID, was.Mode)
+	}
+	return nil
+}
+
+// rehearse boots the copy once, sealed, and makes it fit to be the live one.
+func (r *rebuild) rehearse(ctx context.Context) error {
+	donor, err := r.donorExecuted(ctx)
+	if err != nil {
+		return err
+	}
+	out, err := private.Rehearse(ctx, private.RehearseOptions{
+		Options: private.Options{Program: r.program(), Paths: r.paths, Area: r.place.Root, BootTimeout: bootTimeout, Logger: r.log},
+		Datadir: r.j.Staged.Path, Connect: r.h.o.Connect, Reported: r.reported, DonorExecuted: donor,
+	})
+	if err != nil {
+		return err
+	}
+	// The rehearsal wrote files of its own; they are the owner's already.
+	if err := datadir.Sync(r.j.Staged.Path); err != nil {
+		return err
+	}
+	return r.note(func(j *Journal) { j.Executed, j.Persisted = out.Executed, out.Persisted })
+}
+
+// donorExecuted asks the donor what it has executed, for a while: one hiccup
+// must not cost the copy.
+func (r *rebuild) donorExecuted(ctx context.Context) (string, error) {
+	deadline := time.Now().Add(guardPatience)
+	for {
+		set, err := r.h.executedAt(ctx, r.j.Record.Donor)
+		if err == nil || time.Now().After(deadline) {
+			return set, err
+		}
+		select {
+		case <-ctx.Done():
+			return "", context.Cause(ctx)
+		case <-time.After(time.Second):
+		}
+	}
+}

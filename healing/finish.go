@@ -1,0 +1,241 @@
+package healing
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"resilver/healing/datadir"
+	"resilver/healing/private"
+	"resilver/watchdog"
+)
+
+// finish records how the rebuild ended, cleans up behind it and releases the
+// lease. What the process leaves in the middle of stop to verify stays in the
+// journal, which leads the next one on.
+func (r *rebuild) finish(err error) {
+	if errors.Is(err, errStopping) && r.past {
+		r.log.Warn("rebuild left to its journal", "step", r.j.Step, "error", err)
+		r.h.unclaim(r)
+		return
+	}
+	r.conclude(err)
+	r.settle()
+}
+
+// conclude turns the last error into the outcome.
+func (r *rebuild) conclude(err error) {
+	note := r.note(func(j *Journal) {
+		rec := &j.Record
+		rec.Bytes = max(rec.Bytes, r.bytes)
+		rec.Ended = watchdog.StampOf(time.Now())
+		rec.Outcome = outcomeOf(err)
+		if err != nil {
+			rec.Error = err.Error()
+		}
+		// A copy that was begun has cost something, and is charged; so is one
+		// whose sidecar died, or one that dies each time would never meet its
+		// budget.
+		rec.Untouched = rec.Outcome == watchdog.Cancelled && !errors.Is(err, errDied) && j.at(watchdog.StepPreflight, watchdog.StepQuarantine)
+	})
+	if note != nil {
+		r.log.Error("journal not written", "error", note)
+	}
+	r.log.Info("rebuild ended", "outcome", r.j.Record.Outcome, "error", r.j.Record.Error, "step", r.j.Step)
+}
+
+// outcomeOf tells a failure from a rebuild that was only given up: by a guard,
+// a person, the end of the process or its death.
+func outcomeOf(err error) watchdog.Result {
+	switch {
+	case err == nil:
+		return watchdog.Healed
+	case errors.Is(err, errTaken):
+		return watchdog.Failed
+	case errors.Is(err, errRolledBack):
+		return watchdog.RolledBack
+	case errors.Is(err, errCancelled), errors.Is(err, errDied), errors.Is(err, errStopping):
+		return watchdog.Cancelled
+	}
+	return watchdog.Failed
+}
+
+// settle is the last step: what was left behind goes, the lease is released
+// with the record, and only then the journal. Each is tried until it succeeds;
+// where the process ends before, the journal has the outcome for the next one.
+func (r *rebuild) settle() {
+	defer r.h.unclaim(r)
+	r.h.o.Failpoint("settle.begin")
+	for _, part := range []func(context.Context) error{r.tidy, r.release, r.forget} {
+		for {
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(r.h.life), settleAttempt)
+			err := part(ctx)
+			cancel()
+			if err == nil {
+				break
+			}
+			r.log.Error("not settled yet", "error", err)
+			select {
+			case <-r.h.life.Done():
+				return
+			case <-time.After(backPause):
+			}
+		}
+	}
+	r.h.mu.Lock()
+	r.h.last = r.j.Record
+	r.h.mu.Unlock()
+	r.h.o.Ended(r.j.Record)
+}
+
+// settleAttempt bounds one try of a part of settle.
+const settleAttempt = 20 * time.Second
+
+// release ends the lease with the record. One that somebody else has ended,
+// because it expired or a person said ack, is not needed any more.
+func (r *rebuild) release(ctx context.Context) error {
+	if r.lease == nil && !r.gone {
+		lease, err := r.h.o.Leases.Adopt(ctx, r.j.Record.ID, r.j.Token)
+		switch {
+		case errors.Is(err, watchdog.ErrLeaseLost), errors.Is(err, watchdog.ErrTokenStale):
+			r.gone = true
+			return nil
+		case err != nil:
+			return fmt.Errorf("adopt the lease: %w", err)
+		}
+		r.lease = lease
+	}
+	if r.gone {
+		return nil
+	}
+	err := r.lease.Release(ctx, r.j.Record)
+	if errors.Is(err, watchdog.ErrLeaseLost) || errors.Is(err, watchdog.ErrTokenStale) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("release the lease: %w", err)
+	}
+	return nil
+}
+
+// forget removes the journal, and what it kept apart.
+func (r *rebuild) forget(context.Context) error {
+	if err := removeFile(passwordPath(r.h.o.StateDir)); err != nil {
+		return err
+	}
+	return removeJournal(r.h.o.StateDir)
+}
+
+// tidy removes what is of no use any more and sets the old datadir aside. The
+// journal stays until it has succeeded, because only it says what is what.
+func (r *rebuild) tidy(context.Context) error {
+	errs := []error{r.unlockAll()}
+	if r.process != nil {
+		errs = append(errs, r.process.Close())
+		r.process = nil
+	}
+	if r.place.Root == "" {
+		return errors.Join(errs...)
+	}
+	if n, err := private.EndOrphans(r.place.Root); n > 0 || err != nil {
+		r.log.Warn("private servers of an earlier process ended", "count", n, "error", err)
+		errs = append(errs, err)
+	}
+	if scratch, err := r.place.Find(datadir.NameScratch); err == nil {
+		errs = append(errs, r.place.Discard(scratch))
+	}
+	state, err := r.exchanged()
+	switch {
+	case err != nil:
+		errs = append(errs, err)
+	case state == datadir.Done:
+		_, err := r.place.Quarantine(r.j.Record.ID, r.j.Live)
+		if err == nil {
+			err = r.prune()
+		}
+		errs = append(errs, err)
+	case r.j.Staged.Ino != 0:
+		errs = append(errs, r.place.Discard(r.j.Staged))
+	case r.j.at(watchdog.StepStage):
+		// Made by a method, and not in the journal yet.
+		if staged, err := r.place.Adopt(datadir.NameNew, r.j.Live); err == nil {
+			errs = append(errs, r.place.Discard(staged))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// prune keeps the quarantine within its bounds; what this rebuild set aside stays.
+func (r *rebuild) prune() error {
+	_, total, err := datadir.Free(r.place.Root)
+	if err != nil {
+		return err
+	}
+	gone, err := r.place.Prune(datadir.Limits{Now: time.Now(), Keep: r.h.o.Keep, MinFree: uint64(r.h.o.KeepFree(int64(total)))})
+	for _, k := range gone {
+		r.log.Info("old datadir pruned", "of", k.ID, "since", k.Since)
+	}
+	return err
+}
+
+// housekeepEvery is how often the quarantine is held to its bounds.
+const housekeepEvery = time.Hour
+
+// Housekeep prunes the quarantine from time to time, between rebuilds.
+func (h *Healer) Housekeep(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(housekeepEvery):
+		}
+		obs := h.o.Server.Observe(ctx)
+		if !obs.Reachable || h.Progress() != nil {
+			continue
+		}
+		place, err := datadir.PlaceFor(obs.Datadir, h.o.StagingDir)
+		if err == nil {
+			err = (&rebuild{h: h, place: place, log: h.o.Logger}).prune()
+		}
+		if err != nil {
+			h.o.Logger.Warn("quarantine not pruned", "error", err)
+		}
+	}
+}
+
+// exchanged tells by inode whether the swap has taken place.
+func (r *rebuild) exchanged() (datadir.State, error) {
+	if r.j.Staged.Ino == 0 {
+		return datadir.NotYet, nil
+	}
+	if live, err := datadir.RefOf(r.j.Live.Path); err == nil && live.Same(r.j.Live) {
+		return datadir.NotYet, nil
+	} else if err == nil && live.Same(r.j.Staged) {
+		return datadir.Done, nil
+	}
+	return datadir.Exchanged(r.j.Live, r.j.Staged)
+}
+
+func (r *rebuild) unlockAll() error {
+	var errs []error
+	for _, unlock := range r.unlock {
+		errs = append(errs, unlock())
+	}
+	r.unlock = nil
+	return errors.Join(errs...)
+}
+
+// passwordPath is where the source's password waits from stop to attach, for
+// the process that may have to go on: apart from the journal, readable by the
+// sidecar alone, and gone with the rebuild.
+func passwordPath(stateDir string) string { return filepath.Join(stateDir, "attach.secret") }
+
+func removeFile(path string) error {
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return nil
+}

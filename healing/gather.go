@@ -1,0 +1,204 @@
+package healing
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"resilver/healing/method"
+	"resilver/watchdog"
+)
+
+// askDeadline bounds one question to another sidecar.
+const askDeadline = 10 * time.Second
+
+// Gather asks what the guards of a rebuild must know: this node's server, the
+// candidates, the disks, and the primary last, so that what it has covers
+// what was read before. It changes nothing but two scratch directories, which
+// prove that the exchange will work.
+func (h *Healer) Gather(ctx context.Context, v watchdog.View, from string) watchdog.Facts {
+	ctx, cancel := context.WithTimeout(ctx, 2*askDeadline+h.o.Policy.ErrantConfirm)
+	defer cancel()
+	g := gathering{h: h, ctx: ctx, view: v, standing: watchdog.RoleOf(v, v.Self, h.o.Policy.Fresh)}
+	g.f.Self = h.o.Server.Observe(ctx)
+	g.askAll(from)
+	g.sets()
+	g.place()
+	g.method()
+	return g.f
+}
+
+// gathering is one round of questions.
+type gathering struct {
+	h        *Healer
+	ctx      context.Context
+	view     watchdog.View
+	standing watchdog.Standing
+	f        watchdog.Facts
+}
+
+// askAll asks every other node for its state, and the primary once more after
+// all others.
+func (g *gathering) askAll(from string) {
+	names := slices.Sorted(maps.Keys(g.view.Nodes))
+	names = slices.DeleteFunc(names, func(n string) bool {
+		return n == g.view.Self || !g.view.Nodes[n].Alive || (from != "" && n != from)
+	})
+	facts := make([]watchdog.DonorFacts, len(names))
+	var all sync.WaitGroup
+	for i, name := range names {
+		all.Go(func() { facts[i] = g.ask(name) })
+	}
+	all.Wait()
+	g.f.Donors = facts
+	switch p := g.standing.Primary; p {
+	case "":
+		g.f.PrimaryErr = g.standing.Why
+	case g.view.Self:
+		g.f.PrimaryErr = "this node is itself the primary"
+	default:
+		answer := g.ask(p)
+		g.f.Primary, g.f.PrimaryErr = answer.State, answer.Err
+	}
+}
+
+func (g *gathering) ask(node string) watchdog.DonorFacts {
+	ctx, cancel := context.WithTimeout(g.ctx, askDeadline)
+	defer cancel()
+	state, err := g.h.o.Peers.State(ctx, node)
+	if err != nil {
+		return watchdog.DonorFacts{Node: node, Err: err.Error()}
+	}
+	return watchdog.DonorFacts{Node: node, State: &state}
+}
+
+// sets compares what each node has executed.
+func (g *gathering) sets() {
+	unknown := g.f.PrimaryErr
+	if g.f.Primary != nil && !g.f.Primary.Observation.Reachable {
+		unknown = fmt.Sprintf("%s's mysqld does not answer: %s", g.standing.Primary, g.f.Primary.Observation.Err)
+	}
+	if !g.f.Self.Reachable {
+		unknown = "this node's mysqld does not answer: " + g.f.Self.Err
+	}
+	if unknown != "" {
+		g.f.Errant.Err = unknown
+		for i := range g.f.Donors {
+			d := &g.f.Donors[i]
+			d.Missing.Err, d.Errant.Err, d.Purged.Err = unknown, unknown, unknown
+		}
+		return
+	}
+	own, err := held(g.ctx, g.h.o.Server, g.f.Self)
+	if err != nil {
+		g.f.Errant.Err = err.Error()
+	} else {
+		g.f.Errant = g.beyondPrimary(own)
+	}
+	var each sync.WaitGroup
+	for i := range g.f.Donors {
+		each.Go(func() { g.donorSets(&g.f.Donors[i]) })
+	}
+	each.Wait()
+}
+
+// beyondPrimary is what of set the primary does not have. A replica can run
+// ahead of its source's own set for a moment, so a first difference counts
+// only where it lasts.
+func (g *gathering) beyondPrimary(set string) watchdog.Answer {
+	return watchdog.AnswerOf(beyond(g.ctx, g.h.o.Server, set, g.f.Primary.Observation.Executed, g.h.o.Policy.ErrantConfirm, func(ctx context.Context) (string, error) {
+		return g.h.executedAt(ctx, g.standing.Primary)
+	}))
+}
+
+// donorSets applies the donor rule: executed(recipient) ∩ executed(primary)
+// and the failing transaction ⊆ executed(donor) ⊆ executed(primary).
+func (g *gathering) donorSets(d *watchdog.DonorFacts) {
+	if d.State == nil || !d.State.Observation.Reachable {
+		return
+	}
+	donor := d.State.Observation.Executed
+	primary := g.f.Primary.Observation.Executed
+	d.Purged = watchdog.AnswerOf(g.h.o.Server.GTIDSubtract(g.ctx, g.f.Primary.Observation.Purged, donor))
+	d.Missing = watchdog.AnswerOf(func() (string, error) {
+		errant, err := g.h.o.Server.GTIDSubtract(g.ctx, g.f.Self.Executed, primary)
+		if err != nil {
+			return "", err
+		}
+		shared, err := g.h.o.Server.GTIDSubtract(g.ctx, g.f.Self.Executed, errant)
+		if err != nil {
+			return "", err
+		}
+		needed, err := g.h.o.Server.GTIDUnion(g.ctx, shared, g.failing())
+		if err != nil {
+			return "", err
+		}
+		return g.h.o.Server.GTIDSubtract(g.ctx, needed, donor)
+	}())
+	d.Errant = g.beyondPrimary(donor)
+}
+
+// failing is the transaction that the applier stands at, empty for none.
+func (g *gathering) failing() string {
+	if src := g.f.Self.Source(); src != nil {
+		return src.Applier.GTID
+	}
+	return ""
+}
+
+// method picks the first configured method that fits, and asks what it could
+// not carry.
+func (g *gathering) method() {
+	g.f.MethodWhy = map[string]string{}
+	for _, m := range g.h.o.Methods {
+		fits, why := m.Fit(g.ctx, method.Facts{Flavor: g.f.Self.Flavor, VersionNumber: g.f.Self.VersionNumber})
+		if fits && g.f.Method == "" {
+			g.f.Method = m.Name()
+		}
+		if !fits {
+			g.f.MethodWhy[m.Name()] = why
+		}
+	}
+	g.contents()
+	g.closed()
+	g.account()
+	g.service()
+}
+
+// contents: what the primary holds that a copy would not. Whatever a replica
+// has beside that is its own affair.
+func (g *gathering) contents() {
+	if g.f.Primary == nil {
+		g.f.Encrypted.Err, g.f.Engines.Err = g.f.PrimaryErr, g.f.PrimaryErr
+		return
+	}
+	c := g.f.Primary.Contents
+	var err error
+	if c.Err != "" {
+		err = errors.New(c.Err)
+	}
+	g.f.Encrypted = watchdog.AnswerOf(list(c.Encrypted), err)
+	g.f.Engines = watchdog.AnswerOf(list(c.Engines), err)
+}
+
+// list names a few of many.
+func list(names []string) string {
+	slices.Sort(names)
+	names = slices.Compact(names)
+	const most = 5
+	s := ""
+	for i, n := range names {
+		if i == most {
+			return fmt.Sprintf("%s and %d more", s, len(names)-most)
+		}
+		if i > 0 {
+			s += ", "
+		}
+		s += n
+	}
+	return s
+}

@@ -1,0 +1,158 @@
+package healing
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/google/renameio/v2"
+	"golang.org/x/sys/unix"
+
+	"resilver/healing/datadir"
+	"resilver/healing/service"
+	"resilver/watchdog"
+	"resilver/watchdog/replica"
+)
+
+// journalVersion grows when an older sidecar could misread the file.
+const journalVersion = 1
+
+// Journal is where a rebuild stands: one small file, replaced atomically and
+// synced before and after each step, so that a sidecar that died anywhere
+// finds the way on. It holds no secret.
+type Journal struct {
+	Version   int            `json:"version"`
+	ClusterID string         `json:"cluster_id"`
+	Token     uint64         `json:"token"`
+	Step      watchdog.Step  `json:"step"`
+	Done      bool           `json:"done"` // the step has ended; the next has not begun
+	Time      watchdog.Stamp `json:"time"`
+	// Record is the rebuild as history will keep it. Its outcome is set once
+	// it is known; from then on only the release is left to do.
+	Record watchdog.Record `json:"record"`
+
+	Override []string        `json:"override"`
+	Primary  string          `json:"primary"` // as preflight found it
+	Live     datadir.Ref     `json:"live"`    // the datadir in service, by inode
+	Was      datadir.Dir     `json:"was"`     // owner and mode of the datadir as it was
+	Staged   datadir.Ref     `json:"staged"`  // the copy, known from the end of stage
+	Staging  string          `json:"staging"` // rebuild.staging_dir as it was
+	Program  service.Program `json:"program"` // how mysqld is run
+	Socket   string          `json:"socket"`
+	PIDFile  string          `json:"pid_file"`
+
+	Executed string               `json:"executed"` // of the rehearsed copy
+	UUID     string               `json:"server_uuid"`
+	Source   replica.SourceConfig `json:"source"` // to attach as before; the password lies elsewhere
+	Closed   *replica.Openness    `json:"closed"` // how open the live server was before it was closed
+	// Persisted is what the copy's mysqld-auto.cnf said before it was made to
+	// start closed; nil where the option files say so already.
+	Persisted replica.Persisted `json:"persisted"`
+	// Ending is set when every check of stop has passed, right before mysqld
+	// is ended: only then may a dead mysqld lead on to the swap.
+	Ending bool           `json:"ending"`
+	Away   watchdog.Stamp `json:"away"` // when the replica went away
+	// Back is set once the way back has begun: the old server is to run again.
+	Back bool `json:"back"`
+}
+
+func journalPath(stateDir string) string { return filepath.Join(stateDir, "journal.json") }
+
+// save replaces the journal and syncs it and its directory.
+func (j *Journal) save(stateDir string, now time.Time) error {
+	j.Version = journalVersion
+	j.Time = watchdog.StampOf(now)
+	b, err := json.MarshalIndent(j, "", "  ")
+	if err != nil {
+		return fmt.Errorf("write the journal: %w", err)
+	}
+	err = saveFile(journalPath(stateDir), append(b, '\n'))
+	if errors.Is(err, syscall.ENOSPC) {
+		// The copy may have filled the disk that the journal is on.
+		if removed := removeFile(reservePath(stateDir)); removed == nil {
+			err = saveFile(journalPath(stateDir), append(b, '\n'))
+		}
+	}
+	return err
+}
+
+// reserveBytes are kept for the journal on a disk that fills up.
+const reserveBytes = 256 << 10
+
+func reservePath(stateDir string) string { return filepath.Join(stateDir, "journal.reserve") }
+
+// keepReserve allocates room that save gives up when there is none left.
+func keepReserve(stateDir string) error {
+	f, err := os.OpenFile(reservePath(stateDir), os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		return fmt.Errorf("reserve room for the journal: %w", err)
+	}
+	err = errors.Join(unix.Fallocate(int(f.Fd()), 0, 0, reserveBytes), f.Close())
+	if err != nil {
+		return fmt.Errorf("reserve room for the journal: %w", err)
+	}
+	return nil
+}
+
+// saveFile replaces path atomically with mode 0600 and syncs the directory
+// too: a rename that is not in the directory on disk is lost with the power.
+func saveFile(path string, b []byte) error {
+	if err := renameio.WriteFile(path, b, 0o600, renameio.WithStaticPermissions(0o600)); err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	return syncDir(filepath.Dir(path))
+}
+
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return fmt.Errorf("sync %s: %w", dir, err)
+	}
+	err = errors.Join(d.Sync(), d.Close())
+	if err != nil {
+		return fmt.Errorf("sync %s: %w", dir, err)
+	}
+	return nil
+}
+
+// loadJournal returns nil where no rebuild is under way.
+func loadJournal(stateDir string) (*Journal, error) {
+	b, err := os.ReadFile(journalPath(stateDir))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the journal: %w", err)
+	}
+	j := new(Journal)
+	if err := json.Unmarshal(b, j); err != nil {
+		return nil, fmt.Errorf("the journal %s is damaged (%w): nothing is done until a person has looked at the datadirs and removed it", journalPath(stateDir), err)
+	}
+	if j.Version != journalVersion {
+		return nil, fmt.Errorf("the journal %s has version %d, this resilver writes %d: run the resilver that wrote it", journalPath(stateDir), j.Version, journalVersion)
+	}
+	return j, nil
+}
+
+// removeJournal ends a rebuild for good.
+func removeJournal(stateDir string) error {
+	if err := os.Remove(journalPath(stateDir)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("remove the journal: %w", err)
+	}
+	return syncDir(stateDir)
+}
+
+// at says whether the journal stands in step, begun or done.
+func (j *Journal) at(steps ...watchdog.Step) bool {
+	for _, s := range steps {
+		if j.Step == s {
+			return true
+		}
+	}
+	return false
+}

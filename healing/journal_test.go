@@ -1,0 +1,173 @@
+package healing
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"resilver/config/secret"
+	"resilver/healing/datadir"
+	"resilver/watchdog"
+	"resilver/watchdog/replica"
+)
+
+func TestJournalSurvives(t *testing.T) {
+	dir := t.TempDir()
+	j := Journal{Token: 7, ClusterID: "c", Step: watchdog.StepSwap, Record: watchdog.Record{ID: "r1"},
+		Live: datadir.Ref{Path: "/d", Dev: 1, Ino: 2}, Closed: &replica.Openness{ReadOnly: true}}
+	if err := j.save(dir, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	got, err := loadJournal(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got.Token != 7 || got.Step != watchdog.StepSwap || got.Record.ID != "r1" || got.Live != j.Live || !got.Closed.ReadOnly {
+		t.Errorf("read back %+v", got)
+	}
+	if err := removeJournal(dir); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := loadJournal(dir); got != nil || err != nil {
+		t.Errorf("after removal: %v, %v", got, err)
+	}
+}
+
+func TestInvariant13JournalHoldsNoSecret(t *testing.T) {
+	dir := t.TempDir()
+	j := Journal{Source: replica.SourceConfig{User: "repl", Password: secret.New("hunter2")}}
+	if err := j.save(dir, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	b, err := os.ReadFile(journalPath(dir))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(string(b), "hunter2") {
+		t.Error("the password stands in the journal")
+	}
+	info, err := os.Stat(journalPath(dir))
+	if err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("mode %v, %v", info.Mode(), err)
+	}
+}
+
+func TestDamagedOrNewerJournalIsRefused(t *testing.T) {
+	for name, text := range map[string]string{"damaged": "{", "newer": `{"version": 99}`, "no version": `{}`} {
+		dir := t.TempDir()
+		if err := os.WriteFile(journalPath(dir), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := loadJournal(dir); err == nil {
+			t.Errorf("%s: accepted", name)
+		}
+		if err := StartGuard(dir, ""); err == nil {
+			t.Errorf("%s: mysqld may start", name)
+		}
+	}
+}
+
+// TestStartGuard: between stop and start mysqld must not start; before and
+// after it may, and a marker in the datadir forbids it whatever the journal says.
+func TestStartGuard(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		journal *Journal
+		marked  bool
+		may     bool
+	}{
+		{"no rebuild", nil, false, true},
+		{"no rebuild, but marked", nil, true, false},
+		{"staging", &Journal{Step: watchdog.StepStage}, false, true},
+		{"rehearsed", &Journal{Step: watchdog.StepRehearse, Done: true}, false, true},
+		{"stopping", &Journal{Step: watchdog.StepStop}, false, false},
+		{"stopped", &Journal{Step: watchdog.StepStop, Done: true}, false, false},
+		{"swapping", &Journal{Step: watchdog.StepSwap}, false, false},
+		{"swapped", &Journal{Step: watchdog.StepSwap, Done: true}, false, false},
+		{"starting", &Journal{Step: watchdog.StepStart}, false, true},
+		{"starting, still marked", &Journal{Step: watchdog.StepStart}, true, false},
+		{"stop undone", &Journal{Step: watchdog.StepStop, Back: true}, false, true},
+		{"ended", &Journal{Step: watchdog.StepStop, Record: watchdog.Record{Outcome: watchdog.Cancelled}}, false, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			state, live := t.TempDir(), t.TempDir()
+			if err := SaveLast(state, Last{Datadir: live}); err != nil {
+				t.Fatal(err)
+			}
+			if c.journal != nil {
+				c.journal.Live.Path = live
+				if err := c.journal.save(state, time.Now()); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if c.marked {
+				if err := datadir.Mark(live, "rebuild r1"); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := StartGuard(state, ""); (err == nil) != c.may {
+				t.Errorf("may start: %t, want %t: %v", err == nil, c.may, err)
+			}
+		})
+	}
+}
+
+func TestStartGuardWithoutAStateDirectoryLooksAtNothing(t *testing.T) {
+	if err := StartGuard(filepath.Join(t.TempDir(), "never made"), ""); err != nil {
+		t.Errorf("a server that resilver never saw may not start: %v", err)
+	}
+}
+
+// TestStartGuardFindsTheMarkerWithoutAState: the state directory is lost in the
+// middle of a swap; mysqld's own command line names the datadir.
+func TestStartGuardFindsTheMarkerWithoutAState(t *testing.T) {
+	live := t.TempDir()
+	if err := datadir.Mark(live, "rebuild r1"); err != nil {
+		t.Fatal(err)
+	}
+	if err := StartGuard(t.TempDir(), live); err == nil {
+		t.Error("mysqld may start on a marked datadir")
+	}
+}
+
+// TestAhead: what is left to do after a crash in or after stop.
+func TestAhead(t *testing.T) {
+	for _, c := range []struct {
+		step watchdog.Step
+		done bool
+		want string
+	}{
+		{watchdog.StepStop, true, "swap start attach verify"},
+		{watchdog.StepSwap, false, "swap start attach verify"},
+		{watchdog.StepSwap, true, "start attach verify"},
+		{watchdog.StepStart, false, "start attach verify"},
+		{watchdog.StepAttach, true, "verify"},
+		{watchdog.StepVerify, false, "verify"},
+		{watchdog.StepVerify, true, ""},
+	} {
+		r := rebuild{j: Journal{Step: c.step, Done: c.done}}
+		var got []string
+		for _, s := range r.ahead() {
+			got = append(got, string(s.name))
+		}
+		if strings.Join(got, " ") != c.want {
+			t.Errorf("%s, done %t: ahead are %v, want %s", c.step, c.done, got, c.want)
+		}
+	}
+}
+
+func TestMeter(t *testing.T) {
+	var m meter
+	start := time.Date(2026, 3, 1, 3, 0, 0, 0, time.UTC)
+	if r := m.perSecond(start); r != 0 {
+		t.Errorf("nothing measured: %f", r)
+	}
+	for i := range 30 {
+		m.add(start.Add(time.Duration(i)*time.Second), int64(i)*100)
+	}
+	if r := m.perSecond(start.Add(29 * time.Second)); r < 95 || r > 105 {
+		t.Errorf("rate %f, want about 100", r)
+	}
+}

@@ -1,0 +1,148 @@
+package healing
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"resilver/healing/datadir"
+	"resilver/healing/private"
+	"resilver/watchdog"
+	"resilver/watchdog/replica"
+)
+
+// place: room, and the proof that the directories can be exchanged.
+func (g *gathering) place() {
+	const down = "the datadir is not known while mysqld is down"
+	if !g.f.Self.Reachable {
+		g.f.SpaceErr, g.f.Staging.Err = down, down
+		return
+	}
+	p, err := datadir.PlaceFor(g.f.Self.Datadir, g.h.o.StagingDir)
+	if err == nil {
+		err = g.layout()
+	}
+	if err == nil {
+		err = g.h.proveExchange(p)
+	}
+	g.f.Staging = obstacle(err)
+	if err != nil {
+		g.f.SpaceErr = err.Error()
+		return
+	}
+	g.space(p)
+}
+
+// obstacle tells a place that does not fit from one that could not be judged.
+func obstacle(err error) watchdog.Answer {
+	var place *datadir.PlaceError
+	var path *private.PathError
+	switch {
+	case errors.As(err, &place):
+		return watchdog.AnswerOf(place.Reason, nil)
+	case errors.As(err, &path):
+		return watchdog.AnswerOf(path.Error(), nil)
+	}
+	return watchdog.AnswerOf("", err)
+}
+
+// layout: everything that belongs to the data lies in the datadir, and a
+// private server can be kept from every path of the live one.
+func (g *gathering) layout() error {
+	paths, err := g.h.o.Server.Paths(g.ctx)
+	if err != nil {
+		return err
+	}
+	if out := elsewhere(g.f.Self.Datadir, paths); out != "" {
+		return &datadir.PlaceError{Reason: out}
+	}
+	return private.CheckSeal(paths)
+}
+
+// space compares what a copy needs with what is free.
+func (g *gathering) space(p datadir.Place) {
+	free, total, err := datadir.Free(p.Live.Path)
+	if err != nil {
+		g.f.SpaceErr = err.Error()
+		return
+	}
+	var largest int64
+	for _, d := range g.f.Donors {
+		if d.State != nil {
+			largest = max(largest, d.State.Contents.Bytes)
+		}
+	}
+	if largest == 0 {
+		g.f.SpaceErr = "no candidate said how large its data is"
+		return
+	}
+	g.f.DataBytes = largest
+	g.f.Free = int64(free)
+	// A copy is a little larger than the sum of its tables: redo, undo, and a
+	// scratch server with its template.
+	g.f.Need = largest + largest/10 + scratchBytes + g.h.o.MinFree(int64(total))
+}
+
+// scratchBytes is what the private servers need beside the copy: template and
+// scratch datadir of MySQL 9.7, 95 MB each, with room to spare.
+const scratchBytes = 256 << 20
+
+// closed: the rebuilt server comes up closed by the copy's mysqld-auto.cnf,
+// unless this server does not read that file.
+func (g *gathering) closed() {
+	if !g.f.Self.Reachable {
+		g.f.Closed.Err = g.f.Self.Err
+		return
+	}
+	const remedy = ": nothing would close the rebuilt server while it starts"
+	loads, err := g.h.o.Server.LoadsPersisted(g.ctx)
+	if err == nil && !loads {
+		g.f.Closed = watchdog.AnswerOf("persisted_globals_load is OFF"+remedy, nil)
+		return
+	}
+	var args []string
+	if err == nil {
+		args, err = g.h.arguments(g.ctx, g.f.Self)
+	}
+	if err == nil && slices.Contains(args, "--no-defaults") {
+		g.f.Closed = watchdog.AnswerOf("mysqld is run with --no-defaults"+remedy, nil)
+		return
+	}
+	g.f.Closed = watchdog.AnswerOf("", err)
+}
+
+// service: the manager answers, and the process it runs is the server.
+func (g *gathering) service() {
+	if !g.f.Self.Reachable {
+		g.f.Service.Err = g.f.Self.Err
+		return
+	}
+	status, err := g.h.o.Service.Status(g.ctx)
+	if err != nil {
+		g.f.Service = watchdog.AnswerOf("the manager of mysqld does not answer (is it run by `resilver supervise`, or is mysql.service right?): "+err.Error(), nil)
+		return
+	}
+	pid, err := g.h.serverPID(g.ctx, g.f.Self)
+	if err == nil && (!status.Running || (status.PID != 0 && status.PID != pid)) {
+		g.f.Service = watchdog.AnswerOf(fmt.Sprintf("the manager of mysqld (%s) does not run the server on %s, which is process %d", status.Managed, g.f.Self.Datadir, pid), nil)
+		return
+	}
+	g.f.Service = watchdog.AnswerOf("", err)
+}
+
+// account: a password for the source, from the server or the configuration.
+func (g *gathering) account() {
+	if !g.f.Self.Reachable {
+		g.f.Account.Err = g.f.Self.Err
+		return
+	}
+	source, err := g.h.o.Server.SourceConfig(g.ctx)
+	switch {
+	case errors.Is(err, replica.ErrNotReplica), errors.Is(err, replica.ErrManySources):
+		g.f.Account = watchdog.AnswerOf(err.Error(), nil)
+	case err == nil && source.Password.IsZero() && g.h.o.Password.IsZero():
+		g.f.Account = watchdog.AnswerOf("the server has no password stored for its source: set mysql.replication", nil)
+	default:
+		g.f.Account = watchdog.AnswerOf("", err)
+	}
+}

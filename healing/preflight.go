@@ -1,0 +1,182 @@
+package healing
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"time"
+
+	"resilver/healing/datadir"
+	"resilver/healing/service"
+	"resilver/watchdog"
+)
+
+// guardPatience is how long guards that are unknown under the lease are asked
+// again before the rebuild is given up, and a donor that only has to catch up
+// is waited for.
+const guardPatience = 30 * time.Second
+
+// preflight asks every guard once more, now that the lease is held and the
+// donor reserved, and writes down what later steps must find unchanged.
+func (r *rebuild) preflight(ctx context.Context) error {
+	if err := keepReserve(r.h.o.StateDir); err != nil {
+		return err
+	}
+	if err := r.h.o.Leases.YieldLeadership(ctx); err != nil {
+		return fmt.Errorf("%w: guard raft-leader: %w", errCancelled, err)
+	}
+	facts, err := r.guards(ctx, func(watchdog.Guard) bool { return true })
+	if err == nil {
+		err = r.stillBroken(facts.Self)
+	}
+	if err != nil {
+		return err
+	}
+	if r.paths, err = r.h.o.Server.Paths(ctx); err != nil {
+		return err
+	}
+	pidFile := r.paths["pid_file"]
+	if r.process, err = r.h.identify(ctx, facts.Self, pidFile); err != nil {
+		return err
+	}
+	program, err := r.process.Program()
+	if err != nil {
+		return err
+	}
+	source, err := r.h.o.Server.SourceConfig(ctx)
+	if err != nil {
+		return err
+	}
+	if r.password = source.Password; r.password.IsZero() {
+		source.User, r.password = r.h.o.User, r.h.o.Password
+	}
+	if r.place, err = datadir.PlaceFor(facts.Self.Datadir, r.h.o.StagingDir); err != nil {
+		return err
+	}
+	return r.note(func(j *Journal) {
+		j.Live, j.Was = r.place.Live.Ref, r.place.Live
+		j.Staging, j.Program, j.PIDFile = r.h.o.StagingDir, program, pidFile
+		j.UUID, j.Source = facts.Self.ServerUUID, source
+		j.Primary = watchdog.RoleOf(r.h.o.Cluster.View(), r.h.o.Node, r.h.o.Policy.Fresh).Primary
+	})
+}
+
+// guards decides again with fresh facts; of the guards that matter now, what
+// is merely unknown, or waits for a donor, is asked again for a while.
+func (r *rebuild) guards(ctx context.Context, matters func(watchdog.Guard) bool) (watchdog.Facts, error) {
+	deadline := time.Now().Add(guardPatience)
+	for {
+		view := r.h.o.Cluster.View()
+		facts := r.h.Gather(ctx, view, r.from)
+		d := watchdog.Decide(r.input(view, &facts), time.Now())
+		if err := r.note(func(j *Journal) { j.Record.Guards = d.Guards }); err != nil {
+			return facts, err
+		}
+		failing := slices.DeleteFunc(watchdog.Failing(d.Guards), func(g watchdog.Guard) bool { return !matters(g) })
+		if len(failing) == 0 {
+			return facts, nil
+		}
+		if !mayPass(failing) || time.Now().After(deadline) {
+			return facts, fmt.Errorf("%w: guard %s: %s", errCancelled, failing[0].ID, failing[0].Reason)
+		}
+		select {
+		case <-ctx.Done():
+			return facts, context.Cause(ctx)
+		case <-time.After(time.Second):
+		}
+	}
+}
+
+// input is what Decide is asked under the lease: only the reserved donor
+// counts, and the cause is the one that the lease was granted for.
+func (r *rebuild) input(view watchdog.View, facts *watchdog.Facts) watchdog.Input {
+	in := watchdog.Input{
+		View: view, Lease: r.h.o.Leases.State(), Policy: r.h.o.Policy, Facts: facts,
+		Manual: r.manual, From: r.j.Record.Donor, Override: r.j.Override, Holding: r.j.Record.ID,
+	}
+	c := r.j.Record.Cause
+	in.Diagnosis = watchdog.Diagnosis{Class: c.Class, Reason: c.Reason, Since: c.Since, Evidence: watchdog.Evidence{GTID: c.GTID}}
+	if in.Lease.Lease != nil && in.Lease.Lease.ID == r.j.Record.ID {
+		in.Lease.Lease = nil // the donor is BACKUPING for us
+	}
+	return in
+}
+
+func mayPass(failing []watchdog.Guard) bool {
+	for _, g := range failing {
+		if g.Verdict != watchdog.Unknown && g.ID != "donor" {
+			return false
+		}
+	}
+	return true
+}
+
+// identify finds the live server's process beyond doubt.
+func (h *Healer) identify(ctx context.Context, obs watchdog.Observation, pidFile string) (*service.Process, error) {
+	return service.FindProcess(ctx, service.Identify{Datadir: obs.Datadir, Socket: h.o.Socket, PIDFile: pidFile})
+}
+
+// find identifies the live server's process, with the pid file that the server
+// names.
+func (h *Healer) find(ctx context.Context, obs watchdog.Observation) (*service.Process, error) {
+	paths, err := h.o.Server.Paths(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return h.identify(ctx, obs, paths["pid_file"])
+}
+
+// arguments are the options on the live server's command line.
+func (h *Healer) arguments(ctx context.Context, obs watchdog.Observation) ([]string, error) {
+	p, err := h.find(ctx, obs)
+	if err != nil {
+		return nil, err
+	}
+	defer p.Close()
+	program, err := p.Program()
+	return program.Args, err
+}
+
+// serverPID is the live server's process number.
+func (h *Healer) serverPID(ctx context.Context, obs watchdog.Observation) (int, error) {
+	p, err := h.find(ctx, obs)
+	if err != nil {
+		return 0, err
+	}
+	defer p.Close()
+	return p.PID, nil
+}
+
+// quarantine sets aside what only this node has. There is nothing: errant
+// transactions are refused by their guard, and the old datadir is kept whole.
+func (r *rebuild) quarantine(context.Context) error {
+	if _, err := r.place.Prepare(); err != nil {
+		return err
+	}
+	return r.clearStaging()
+}
+
+// clearStaging makes room where the copy goes. A directory there that no
+// journal knows is never removed: where a state directory was lost in the
+// middle of a rebuild it is the old data. It is set aside like that.
+func (r *rebuild) clearStaging() error {
+	scratch, err := r.place.Find(datadir.NameScratch)
+	if err == nil {
+		err = r.place.Discard(scratch)
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	left, err := r.place.Adopt(datadir.NameNew, r.j.Live)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	r.log.Warn("a directory that no rebuild knows is set aside", "path", left.Path)
+	_, err = r.place.Quarantine("found-"+r.j.Record.ID, left)
+	return err
+}

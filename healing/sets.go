@@ -1,0 +1,70 @@
+package healing
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"resilver/watchdog"
+)
+
+// arithmetic is GTID set arithmetic by a server: sets are never compared as text.
+type arithmetic interface {
+	GTIDSubtract(ctx context.Context, a, b string) (string, error)
+	GTIDUnion(ctx context.Context, a, b string) (string, error)
+}
+
+// held is all that a server holds: what it has executed, and what its relay
+// logs still carry.
+func held(ctx context.Context, sets arithmetic, obs watchdog.Observation) (string, error) {
+	all := obs.Executed
+	for _, src := range obs.Sources {
+		var err error
+		if all, err = sets.GTIDUnion(ctx, all, src.Retrieved); err != nil {
+			return "", fmt.Errorf("add up what this node holds: %w", err)
+		}
+	}
+	return all, nil
+}
+
+// beyond is what of set is not in base, even after base was read again for up
+// to patience: a difference that passes was only a race between two reads.
+func beyond(ctx context.Context, sets arithmetic, set, base string, patience time.Duration, again func(context.Context) (string, error)) (string, error) {
+	diff, err := sets.GTIDSubtract(ctx, set, base)
+	deadline := time.Now().Add(patience)
+	for err == nil && diff != "" && time.Now().Before(deadline) {
+		select {
+		case <-ctx.Done():
+			return "", fmt.Errorf("confirm a difference to the primary: %w", context.Cause(ctx))
+		case <-time.After(min(500*time.Millisecond, patience/4)):
+		}
+		if base, err = again(ctx); err != nil {
+			break
+		}
+		diff, err = sets.GTIDSubtract(ctx, diff, base)
+	}
+	return diff, err
+}
+
+// executedAt asks a node's sidecar what its server has executed now.
+func (h *Healer) executedAt(ctx context.Context, node string) (string, error) {
+	state, err := h.primaryState(ctx, node)
+	return state.Observation.Executed, err
+}
+
+// primaryState asks a node's sidecar for its state; a server that does not
+// answer is an error, and so is an empty set.
+func (h *Healer) primaryState(ctx context.Context, node string) (watchdog.PeerState, error) {
+	ctx, cancel := context.WithTimeout(ctx, askDeadline)
+	defer cancel()
+	state, err := h.o.Peers.State(ctx, node)
+	switch {
+	case err != nil:
+		return state, fmt.Errorf("ask %s: %w", node, err)
+	case !state.Observation.Reachable:
+		return state, fmt.Errorf("ask %s: its mysqld does not answer: %s", node, state.Observation.Err)
+	case state.Observation.Executed == "":
+		return state, fmt.Errorf("ask %s: it has executed nothing", node)
+	}
+	return state, nil
+}

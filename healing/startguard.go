@@ -1,0 +1,89 @@
+package healing
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"resilver/healing/datadir"
+	"resilver/watchdog"
+)
+
+// StartGuard says whether mysqld may be started now: nil where it may. It is
+// asked by `resilver start-guard` and by the supervisor before every start.
+// Between stop and start the datadirs are being exchanged; the marker in a
+// datadir says so even where the state directory is lost: given is the datadir
+// that mysqld's command line names, empty where it names none.
+func StartGuard(stateDir, given string) error {
+	j, err := loadJournal(stateDir)
+	if err != nil {
+		return err
+	}
+	if j != nil && j.Record.Outcome == "" && !j.Back && j.at(watchdog.StepStop, watchdog.StepSwap) {
+		return fmt.Errorf("rebuild %s is in step %s: mysqld must not start until the sidecar has finished it", j.Record.ID, j.Step)
+	}
+	dir, err := liveDatadir(stateDir, j)
+	if err != nil {
+		return err
+	}
+	if dir == "" {
+		dir = given
+	}
+	if dir == "" {
+		return nil
+	}
+	marked, reason, err := datadir.Marked(dir)
+	if err != nil {
+		return fmt.Errorf("look for the start guard's marker: %w", err)
+	}
+	if marked {
+		return fmt.Errorf("%s is marked as not to be started (%s): see `resilver status`; if no rebuild is under way there, look at the data and remove %s", dir, reason, filepath.Join(dir, datadir.MarkerName))
+	}
+	return nil
+}
+
+// Last is what the sidecar knew of its server when it last answered; it is
+// what there is to go by while the server is down.
+type Last struct {
+	Datadir     string               `json:"datadir"`
+	Observation watchdog.Observation `json:"observation"`
+	Role        watchdog.Role        `json:"role"`
+}
+
+func lastPath(stateDir string) string { return filepath.Join(stateDir, "last.json") }
+
+// SaveLast keeps what was last known of the server.
+func SaveLast(stateDir string, l Last) error {
+	b, err := json.MarshalIndent(l, "", "  ")
+	if err != nil {
+		return fmt.Errorf("keep the last observation: %w", err)
+	}
+	return saveFile(lastPath(stateDir), append(b, '\n'))
+}
+
+// LoadLast returns what was last known, the zero Last where nothing is.
+func LoadLast(stateDir string) (Last, error) {
+	var l Last
+	b, err := os.ReadFile(lastPath(stateDir))
+	if errors.Is(err, fs.ErrNotExist) {
+		return l, nil
+	}
+	if err != nil {
+		return l, fmt.Errorf("read the last observation: %w", err)
+	}
+	if err := json.Unmarshal(b, &l); err != nil {
+		return l, fmt.Errorf("read the last observation: %w", err)
+	}
+	return l, nil
+}
+
+func liveDatadir(stateDir string, j *Journal) (string, error) {
+	if j != nil {
+		return j.Live.Path, nil
+	}
+	l, err := LoadLast(stateDir)
+	return l.Datadir, err
+}

@@ -1,0 +1,67 @@
+package healing
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"resilver/healing/datadir"
+)
+
+// swap exchanges the datadir with the copy, atomically and told by inode, so
+// that a process that finds it half done in the journal finds out whether it
+// took place.
+func (r *rebuild) swap(context.Context) error {
+	state, err := r.exchanged()
+	if err != nil {
+		return err
+	}
+	if state == datadir.NotYet {
+		// The copy carries the marker too, until start takes it off: neither
+		// directory may be booted by anybody in between.
+		if err := datadir.Mark(r.j.Staged.Path, "rebuild "+r.j.Record.ID); err != nil {
+			return err
+		}
+	}
+	if _, err := datadir.Exchange(r.j.Live, r.j.Staged); err != nil {
+		return err
+	}
+	r.h.o.Failpoint("swap.exchanged")
+	return nil
+}
+
+// start boots the new copy. A server that dies is started again by its
+// manager; one that dies three times, or does not answer in time, is exchanged
+// for the old one again.
+func (r *rebuild) start(ctx context.Context) error {
+	if err := errors.Join(datadir.Unmark(r.j.Live.Path), r.unlockAll()); err != nil {
+		return err
+	}
+	if err := r.h.o.Service.Start(ctx); err != nil {
+		return err
+	}
+	return r.answers(ctx)
+}
+
+// quickDeaths of a new server are enough to give it up.
+const quickDeaths = 3
+
+// answers waits until the new server answers, closed to writers.
+func (r *rebuild) answers(ctx context.Context) error {
+	for {
+		obs := r.h.o.Server.Observe(ctx)
+		if obs.Reachable {
+			return r.ours(obs)
+		}
+		status, err := r.h.o.Service.Status(ctx)
+		if err == nil && status.Deaths >= quickDeaths {
+			return fmt.Errorf("the new server died %d times: %s", status.Deaths, status.LastExit)
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("the new server does not answer: %s: %w", obs.Err, context.Cause(ctx))
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
