@@ -1,0 +1,66 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+
+	"github.com/spf13/cobra"
+
+	"resilver/cmd/internal/sidecar"
+	"resilver/config"
+)
+
+func (a *app) runCommand() *cobra.Command {
+	var file string
+	c := &cobra.Command{
+		Use: "run", GroupID: "daemon", Args: cobra.NoArgs,
+		Short: "run the sidecar, beside a mysqld",
+		RunE: func(c *cobra.Command, _ []string) error {
+			return a.run(c.Context(), file)
+		},
+	}
+	configFlag(c, &file)
+	return c
+}
+
+func configFlag(c *cobra.Command, file *string) {
+	c.Flags().StringVar(file, "config", defaultConfig, "configuration file")
+}
+
+// run is the daemon until ctx ends. It refuses to run a cluster that others
+// could join or listen to.
+func (a *app) run(ctx context.Context, file string) error {
+	cfg, err := config.LoadFile(file)
+	if err != nil {
+		return &usageError{err}
+	}
+	if open := cfg.Unprotected(); len(open) > 0 {
+		return open
+	}
+	logger := a.logger(cfg.Log)
+	for _, w := range cfg.Warnings() {
+		logger.Warn("configuration", "path", w.Path, "message", w.Message, "cure", w.Cure)
+	}
+	s, err := sidecar.New(cfg, sidecar.Options{Logger: logger, Version: a.Version, Failpoint: a.Failpoint})
+	if err != nil {
+		return err
+	}
+	if err := s.Run(ctx); err != nil && !errors.Is(err, context.Canceled) {
+		return err
+	}
+	return nil
+}
+
+// logger writes to stderr as the configuration says.
+func (a *app) logger(l config.Log) *slog.Logger {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(l.Level)); err != nil {
+		level = slog.LevelInfo // Validate lets no other name through
+	}
+	options := &slog.HandlerOptions{Level: level}
+	if l.Format == config.FormatJSON {
+		return slog.New(slog.NewJSONHandler(a.Stderr, options))
+	}
+	return slog.New(slog.NewTextHandler(a.Stderr, options))
+}

@@ -1,0 +1,153 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+func write(t *testing.T, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "r.yaml")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+const loopback = "cluster: {name: a, join: ['127.0.0.1:7373'], bind: 127.0.0.1}\npolicy: {keep_serving: 1}\n"
+
+func TestCheckConfig(t *testing.T) {
+	stdout, stderr, code := run(t.Context(), "check-config", "../../../deploy/resilver.example.yaml")
+	if code != 0 || !strings.HasSuffix(stdout, "resilver.example.yaml: ok\n") || !strings.Contains(stderr, "cluster.gossip_key_file") || !strings.Contains(stderr, "(warning)\n") {
+		t.Errorf("example: exit %d\n%s%s", code, stdout, stderr)
+	}
+	bad := write(t, "lease: {ttl: 5, ttl: 6}\ncluster:\n  nam: a\n")
+	want := []string{":1:14: lease.ttl: ", ":1:17: lease.ttl: ", ":2:1: cluster.name: ", ":2:1: cluster.join: ", ":3:3: cluster.nam: "}
+	stdout, stderr, code = run(t.Context(), "check-config", bad)
+	if code != 2 || stdout != "" || strings.Count(stderr, "\n") != len(want) {
+		t.Errorf("bad: exit %d\n%s%s", code, stdout, stderr)
+	}
+	for _, w := range want {
+		if !strings.Contains(stderr, bad+w) {
+			t.Errorf("no %s in\n%s", w, stderr)
+		}
+	}
+	stdout, _, code = run(t.Context(), "check-config", bad, "-o", "json")
+	var out checked
+	if err := json.Unmarshal([]byte(stdout), &out); err != nil || code != 2 || out.OK || len(out.Problems) != len(want) || out.Problems[0].Line != 1 || out.Problems[0].Column != 14 {
+		t.Errorf("bad json: exit %d, %v\n%s", code, err, stdout)
+	}
+	if _, stderr, code = run(t.Context(), "check-config", "/nonexistent"); code != 2 || strings.Count(stderr, "\n") != 1 {
+		t.Errorf("missing: exit %d\n%s", code, stderr)
+	}
+}
+
+func TestRunRefusesConfiguration(t *testing.T) {
+	open := write(t, "cluster: {name: a, join: ['192.0.2.1:7373'], bind: 0.0.0.0}\n")
+	_, stderr, code := run(t.Context(), "run", "--config", open)
+	if code != 2 || strings.Count(stderr, "resilver: "+open) != 2 || !strings.Contains(stderr, "`resilver certs init`") {
+		t.Errorf("open cluster: exit %d\n%s", code, stderr)
+	}
+	bad := write(t, "cluster: {name: a, join: []}\nfoo: 1\n")
+	_, stderr, code = run(t.Context(), "run", "--config", bad)
+	if code != 2 || strings.Count(stderr, "resilver: "+bad) != 2 {
+		t.Errorf("bad: exit %d\n%s", code, stderr)
+	}
+}
+
+func TestStartGuardNeedsOnlyTheStateDirectory(t *testing.T) {
+	state := t.TempDir()
+	typo := write(t, "lease: {ttl: soon}\nstate_dir: "+state+"\n")
+	if _, stderr, code := run(t.Context(), "start-guard", "--config", typo); code != 0 {
+		t.Errorf("a typo elsewhere: exit %d\n%s", code, stderr)
+	}
+	for name, text := range map[string]string{"relative": "state_dir: x\n", "twice": "state_dir: " + state + "\nstate_dir: /y\n", "no yaml": "a: [\n"} {
+		if _, stderr, code := run(t.Context(), "start-guard", "--config", write(t, text)); code != 2 || stderr == "" {
+			t.Errorf("%s: exit %d\n%s", name, code, stderr)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(state, "journal.json"), []byte("not a journal"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, stderr, code := run(t.Context(), "start-guard", "--config", typo); code != 1 || strings.Count(stderr, "\n") != 1 {
+		t.Errorf("an unreadable journal: exit %d\n%s", code, stderr)
+	}
+}
+
+// supervise starts what stands behind --, hands the environment on without
+// what is resilver's, and ends with its context.
+func TestSupervise(t *testing.T) {
+	dir := t.TempDir()
+	conf := write(t, loopback+"state_dir: "+dir+"/state\n")
+	outFile, err := os.Create(filepath.Join(dir, "out"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = outFile.Close() }()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var errs bytes.Buffer
+	ended := make(chan int, 1)
+	go func() {
+		ended <- Program{Stdout: outFile, Stderr: &errs, Environ: []string{"KEPT=1", "RESILVER_FAILPOINT=x"}}.
+			Main(ctx, []string{"supervise", "--config", conf, "--", "env", "--null"})
+	}()
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		out, _ := os.ReadFile(outFile.Name())
+		if bytes.Contains(out, []byte("KEPT=1\x00")) {
+			if bytes.Contains(out, []byte("RESILVER_")) {
+				t.Errorf("mysqld's environment: %q", out)
+			}
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("nothing was started: %q", out)
+		}
+	}
+	cancel()
+	if code := <-ended; code != 0 {
+		t.Errorf("exit %d\n%s", code, errs.String())
+	}
+	if _, stderr, code := run(t.Context(), "supervise", "--config", conf, "--", "nosuchmysqld"); code != 2 || !strings.Contains(stderr, "find nosuchmysqld") {
+		t.Errorf("no program: exit %d\n%s", code, stderr)
+	}
+}
+
+func TestCerts(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "certs")
+	if stdout, stderr, code := run(t.Context(), "certs", "init", "--dir", dir, "--cluster", "orders"); code != 0 || !strings.Contains(stdout, "gossip.key") {
+		t.Fatalf("init: exit %d\n%s%s", code, stdout, stderr)
+	}
+	if info, err := os.Stat(filepath.Join(dir, "gossip.key")); err != nil || info.Mode() != 0o600 {
+		t.Errorf("gossip.key: %v, %v", info, err)
+	}
+	key, _ := os.ReadFile(filepath.Join(dir, "gossip.key"))
+	if _, stderr, code := run(t.Context(), "certs", "init", "--dir", dir, "--cluster", "orders"); code != 1 || strings.Count(stderr, "\n") != 1 {
+		t.Errorf("init again: exit %d\n%s", code, stderr)
+	}
+	if again, _ := os.ReadFile(filepath.Join(dir, "gossip.key")); !bytes.Equal(key, again) {
+		t.Error("the gossip key was replaced")
+	}
+	if _, stderr, code := run(t.Context(), "certs", "issue", "--dir", dir, "--out", dir, "--cluster", "orders", "--node", "db1", "--host", "127.0.0.1"); code != 0 {
+		t.Fatalf("issue: exit %d\n%s", code, stderr)
+	}
+	if _, _, code := run(t.Context(), "certs", "issue", "--dir", dir, "--cluster", "orders", "--node", "db2", "--days", "0"); code != 2 {
+		t.Errorf("issue for no day: exit %d", code)
+	}
+	stdout, _, code := run(t.Context(), "certs", "show", filepath.Join(dir, "db1.crt"), filepath.Join(dir, "ca.crt"), "-o", "json")
+	var all []certificate
+	if err := json.Unmarshal([]byte(stdout), &all); err != nil || code != 0 || len(all) != 2 || all[0].Node == nil || *all[0].Node != "db1" || all[1].Node != nil || !all[1].CA {
+		t.Errorf("show: exit %d, %v\n%s", code, err, stdout)
+	}
+	// What it made is what a configuration wants.
+	conf := write(t, strings.ReplaceAll("cluster: {name: orders, join: ['192.0.2.1:7373'], gossip_key_file: D/gossip.key, tls: {ca: D/ca.crt, cert: D/db1.crt, key: D/db1.key}}\n", "D", dir))
+	if stdout, stderr, code := run(t.Context(), "check-config", conf, "-o", "json"); code != 0 || strings.Contains(stdout, "cluster.tls") {
+		t.Errorf("check-config: exit %d\n%s%s", code, stdout, stderr)
+	}
+}

@@ -1,0 +1,129 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"resilver/config"
+	"resilver/healing"
+	"resilver/healing/service"
+)
+
+// superviseSocket is the supervisor's, in the state directory.
+const superviseSocket = "supervise.sock"
+
+func (a *app) superviseCommand() *cobra.Command {
+	var file, user string
+	var stop time.Duration
+	c := &cobra.Command{
+		Use: "supervise -- mysqld [ARG]...", GroupID: "daemon", Args: cobra.MinimumNArgs(1),
+		Short: "own a mysqld: start it, restart it after a crash, keep it down during a swap",
+		RunE: func(c *cobra.Command, args []string) error {
+			if stop <= 0 {
+				return &usageError{fmt.Errorf("--stop-timeout %v is not positive", stop)}
+			}
+			return a.supervise(c.Context(), file, args, user, stop)
+		},
+	}
+	configFlag(c, &file)
+	c.Flags().DurationVar(&stop, "stop-timeout", 10*time.Minute, "how long mysqld may take to shut down before it is killed")
+	c.Flags().StringVar(&user, "user", "", "system user to run mysqld as, where only its option file names one")
+	c.Flags().SetInterspersed(false) // what follows mysqld is its own
+	return c
+}
+
+func (a *app) supervise(ctx context.Context, file string, command []string, user string, stop time.Duration) error {
+	stateDir, log, err := config.LoadStateDir(file)
+	if err != nil {
+		return &usageError{err}
+	}
+	program, err := exec.LookPath(command[0])
+	if err == nil {
+		program, err = filepath.Abs(program)
+	}
+	if err != nil {
+		return &usageError{fmt.Errorf("find %s: %w; name it by its whole path", command[0], err)}
+	}
+	if err := os.MkdirAll(stateDir, 0o700); err != nil {
+		return fmt.Errorf("make state_dir: %w", err)
+	}
+	command = append([]string{program}, command[1:]...)
+	if user != "" {
+		command = append(command, "--user="+user)
+	}
+	// A mysqld that changes its user by itself would outlive a killed supervisor.
+	as, err := service.RunAs(command)
+	if err != nil {
+		return &usageError{err}
+	}
+	if as == nil && os.Geteuid() == 0 {
+		a.logger(log).Warn("no --user for mysqld: a killed supervisor would leave it running")
+	}
+	s, err := service.NewSupervisor(service.SupervisorOptions{
+		Command:     command,
+		Credential:  as,
+		Env:         mysqldEnviron(a.Environ),
+		Socket:      filepath.Join(stateDir, superviseSocket),
+		Guard:       func(context.Context) error { return healing.StartGuard(stateDir, datadirOf(command)) },
+		Stdout:      fileOf(a.Stdout),
+		Stderr:      fileOf(a.Stderr),
+		StopTimeout: stop,
+		Logger:      a.logger(log),
+	})
+	if err != nil {
+		return err
+	}
+	if err := s.Run(ctx); err != nil && !errors.Is(err, context.Canceled) {
+		return err
+	}
+	return nil
+}
+
+// datadirOf is the datadir that mysqld's command line names, empty where only
+// an option file does.
+func datadirOf(command []string) string {
+	dir := ""
+	for _, arg := range command {
+		if value, ok := strings.CutPrefix(arg, "--datadir="); ok {
+			dir = value
+		}
+	}
+	return dir
+}
+
+// mysqldEnviron is the environment without what is meant for resilver.
+func mysqldEnviron(environ []string) []string {
+	return slices.DeleteFunc(slices.Clone(environ), func(e string) bool { return strings.HasPrefix(e, "RESILVER_") })
+}
+
+func fileOf(w any) *os.File {
+	f, _ := w.(*os.File)
+	return f
+}
+
+func (a *app) startGuardCommand() *cobra.Command {
+	var file, datadir string
+	c := &cobra.Command{
+		Use: "start-guard", GroupID: "daemon", Args: cobra.NoArgs,
+		Short: "say whether mysqld may be started now: exit code 0 or 1",
+		RunE: func(*cobra.Command, []string) error {
+			stateDir, _, err := config.LoadStateDir(file)
+			if err != nil {
+				return &usageError{err}
+			}
+			return healing.StartGuard(stateDir, datadir)
+		},
+	}
+	c.Flags().StringVar(&datadir, "datadir", "", "the datadir to look for a marker in, where the state directory does not know it")
+	configFlag(c, &file)
+	return c
+}

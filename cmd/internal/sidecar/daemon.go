@@ -1,0 +1,114 @@
+package sidecar
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"slices"
+	"time"
+
+	"resilver/watchdog"
+	"resilver/watchdog/admin"
+)
+
+// daemon answers the admin socket.
+type daemon Sidecar
+
+// Status is the cluster as this node sees it.
+func (d *daemon) Status(context.Context) (admin.Status, error) {
+	view, state := d.gossip.View(), d.leases.State()
+	out := admin.StatusOf(d.cfg.Cluster.Name, d.cfg.Node.Name, watchdog.StampOf(time.Now()), state)
+	for _, name := range slices.Sorted(maps.Keys(view.Nodes)) {
+		n := view.Nodes[name]
+		if !n.Fresh(freshFor(d.cfg.Probe.Interval)) {
+			n.Health, n.Reason, n.Progress = watchdog.HealthUnreachable, "no-report", nil
+		}
+		role := watchdog.RoleOf(view, name, freshFor(d.cfg.Probe.Interval)).Role
+		out.Nodes = append(out.Nodes, admin.NodeOf(n, role, state.Lease))
+	}
+	return out, nil
+}
+
+// Plan asks everything anew and says what would be done now.
+func (d *daemon) Plan(ctx context.Context) (admin.Plan, error) {
+	decision, _ := d.loop.Weigh(ctx, false, "", nil)
+	_, diag, _ := d.loop.Seen()
+	return admin.PlanOf(d.cfg.Node.Name, diag, decision, d.estimate(decision)), nil
+}
+
+// estimate goes by the last rebuilds that this cluster has seen.
+func (d *daemon) estimate(decision watchdog.Decision) admin.Estimate {
+	var e admin.Estimate
+	if decision.Bytes > 0 {
+		e.Bytes = &decision.Bytes
+	}
+	for _, r := range d.leases.State().History {
+		if r.Outcome != watchdog.Healed || r.Bytes == 0 {
+			continue
+		}
+		e.OutageSeconds = r.OutageSeconds
+		for _, s := range r.Steps {
+			if s.Name == watchdog.StepStage && s.Seconds > 0 && e.Bytes != nil {
+				seconds := float64(*e.Bytes) / (float64(r.Bytes) / s.Seconds)
+				e.CopySeconds = &seconds
+			}
+		}
+		break
+	}
+	return e
+}
+
+// History is what raft keeps, newest first.
+func (d *daemon) History(context.Context) ([]watchdog.Record, error) {
+	return d.leases.State().History, nil
+}
+
+// Lease is this node's copy of the lease machine.
+func (d *daemon) Lease(context.Context) (watchdog.LeaseState, error) { return d.leases.State(), nil }
+
+// Rebuild is a person's rebuild of this node: by the same guards, which can
+// be overridden one by one where that is allowed at all.
+func (d *daemon) Rebuild(ctx context.Context, r admin.RebuildRequest) (admin.RebuildAnswer, error) {
+	if r.Method != "" && r.Method != "auto" && r.Method != "clone" {
+		return admin.RebuildAnswer{}, admin.Usage("method %q is not known; this resilver has clone", r.Method)
+	}
+	for _, id := range r.Override {
+		if !slices.Contains(watchdog.GuardIDs(), id) {
+			return admin.RebuildAnswer{}, admin.Usage("no guard is called %q; `resilver plan` lists them", id)
+		}
+	}
+	decision, order := d.loop.Weigh(ctx, true, r.From, r.Override)
+	if !decision.WouldAct {
+		return admin.RebuildAnswer{}, admin.Refuse(watchdog.Failing(decision.Guards))
+	}
+	order.Trigger, order.By = "manual", r.By
+	rec, err := d.healer.Begin(ctx, order)
+	var refusal *watchdog.Refusal
+	if errors.As(err, &refusal) {
+		return admin.RebuildAnswer{}, refusal
+	}
+	if err != nil {
+		return admin.RebuildAnswer{}, err
+	}
+	return admin.RebuildAnswer{ID: rec.ID, Donor: rec.Donor, Method: rec.Method, Token: rec.Token}, nil
+}
+
+// Cancel ends this node's rebuild, before its stop.
+func (d *daemon) Cancel(_ context.Context, by string) error { return d.healer.Cancel(by) }
+
+// Pause stops new rebuilds.
+func (d *daemon) Pause(ctx context.Context, p watchdog.Pause) error {
+	if _, known := d.gossip.View().Nodes[p.Node]; p.Node != "" && !known {
+		return admin.Usage("no node is called %q; `resilver status` lists them", p.Node)
+	}
+	return d.leases.Pause(ctx, p)
+}
+
+// Resume ends a pause.
+func (d *daemon) Resume(ctx context.Context, node, by string) error {
+	d.o.Logger.Info("resumed", "by", by, "node", node)
+	return d.leases.Resume(ctx, node)
+}
+
+// Ack closes the breaker.
+func (d *daemon) Ack(ctx context.Context, by string) error { return d.leases.Ack(ctx, by) }

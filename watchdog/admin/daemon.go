@@ -1,0 +1,58 @@
+package admin
+
+import (
+	"context"
+
+	"resilver/watchdog"
+)
+
+// Daemon is what the socket needs from the sidecar. By is the caller's name,
+// as the kernel and the system's user list know it.
+//
+// A refusal is an *Error made by Refuse, or a *watchdog.Refusal; an unknown
+// node or the like one made by Usage. Cancel, Pause, Resume and Ack are
+// idempotent: nothing to do is no error.
+type Daemon interface {
+	Status(ctx context.Context) (Status, error)
+	Plan(ctx context.Context) (Plan, error)
+	// History returns the outcomes, newest first.
+	History(ctx context.Context) ([]watchdog.Record, error)
+	Lease(ctx context.Context) (watchdog.LeaseState, error)
+	// Rebuild returns when the lease is granted, or a guard refused.
+	Rebuild(ctx context.Context, r RebuildRequest) (RebuildAnswer, error)
+	// Cancel ends this node's rebuild, before its stop.
+	Cancel(ctx context.Context, by string) error
+	Pause(ctx context.Context, p watchdog.Pause) error
+	// Resume ends the pause of the node, or of the cluster where node is empty.
+	Resume(ctx context.Context, node, by string) error
+	Ack(ctx context.Context, by string) error
+}
+
+// RebuildRequest is a person's wish to rebuild this node.
+type RebuildRequest struct {
+	From     string   `json:"from"`     // the donor; empty: the best one
+	Method   string   `json:"method"`   // empty: by configuration
+	Override []string `json:"override"` // ids of guards that may fail
+	By       string   `json:"-"`        // the server fills it in
+}
+
+// RebuildAnswer is the grant.
+type RebuildAnswer struct {
+	ID     string `json:"id"`
+	Donor  string `json:"donor"`
+	Method string `json:"method"`
+	Token  uint64 `json:"token"`
+}
+
+// PauseRequest stops new rebuilds.
+type PauseRequest struct {
+	Reason string `json:"reason"`
+	// ForSeconds is for how long; 0 or less is until somebody resumes.
+	ForSeconds float64 `json:"for_seconds"`
+	Node       string  `json:"node"` // empty: the whole cluster
+}
+
+// ResumeRequest ends a pause.
+type ResumeRequest struct {
+	Node string `json:"node"` // empty: that of the whole cluster
+}
