@@ -1,0 +1,79 @@
+package lab
+
+import (
+	"fmt"
+	"path/filepath"
+	"strconv"
+	"strings"
+)
+
+// redoCapacity is the redo log of every node, in bytes.
+const redoCapacity = 64 << 20
+
+// small keeps a server to what a lab needs; the table caches keep the
+// performance schema's own sizing at its smallest.
+var small = []string{
+	"innodb_buffer_pool_size=128M",
+	"innodb_redo_log_capacity=" + strconv.Itoa(redoCapacity),
+	"max_connections=100",
+	"table_open_cache=400",
+	"table_definition_cache=400",
+}
+
+// optionFile is the my.cnf of one node. Sockets, pid files and logs lie
+// outside the datadir, which a rebuild exchanges.
+func (n *Node) optionFile(s *Server, id identity) string {
+	lines := []string{
+		"[mysqld]",
+		"datadir=" + n.Datadir,
+		"socket=" + n.Socket,
+		"pid_file=" + n.MysqldPIDFile,
+		"log_error=" + n.ErrorLog,
+		"tmpdir=" + filepath.Dir(n.Socket),
+		"bind_address=" + n.Address,
+		fmt.Sprintf("port=%d", n.Port),
+		"report_host=" + n.Address,
+		fmt.Sprintf("report_port=%d", n.Port),
+		fmt.Sprintf("server_id=%d", n.index),
+		"skip_name_resolve=ON",
+		"gtid_mode=ON",
+		"enforce_gtid_consistency=ON",
+		"log_bin=binlog",
+		"relay_log=relay",
+		"sync_binlog=1",
+		"plugin_load_add=mysql_clone.so",
+		"plugin_load_add=auth_socket.so",
+	}
+	if id.root {
+		lines = append(lines, "user="+id.OS)
+	}
+	if n.index != 1 {
+		lines = append(lines, "super_read_only=ON")
+	}
+	lines = append(append(lines, small...), s.options()...)
+	return strings.Join(lines, "\n") + "\n"
+}
+
+// seedOptions is the my.cnf of a template while it is being made: nothing in
+// it outlives it, so durability would only cost time.
+func seedOptions(dir string, s *Server, id identity) string {
+	lines := []string{
+		"[mysqld]",
+		"datadir=" + filepath.Join(dir, "data"),
+		"socket=" + filepath.Join(dir, "sock"),
+		"pid_file=" + filepath.Join(dir, "pid"),
+		"log_error=" + filepath.Join(dir, "err.log"),
+		"tmpdir=" + dir,
+		"skip_networking=ON",
+		"skip_log_bin=ON",
+		"innodb_buffer_pool_size=256M",
+		fmt.Sprintf("innodb_redo_log_capacity=%d", redoCapacity), // each node copies it
+		"innodb_flush_log_at_trx_commit=0",
+		"innodb_doublewrite=OFF",
+		"plugin_load_add=auth_socket.so",
+	}
+	if id.root {
+		lines = append(lines, "user="+id.OS)
+	}
+	return strings.Join(append(lines, s.options()...), "\n") + "\n"
+}

@@ -1,0 +1,134 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"resilver/cmd/internal/lab"
+)
+
+func upCmd(dir *string) *cobra.Command {
+	o := lab.Options{Out: os.Stderr}
+	var set []string
+	var bare bool
+	cmd := &cobra.Command{
+		Use:   "up",
+		Short: "Start a new cluster, wait until all replicate, print its lab.json, leave it running",
+		Args:  args(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+			if o.Dir, err = resolve(*dir); err != nil {
+				return err
+			}
+			if o.Set, err = keyValues(set); err != nil {
+				return err
+			}
+			if bare {
+				o.Binary = ""
+			}
+			c, err := lab.Up(cmd.Context(), o)
+			if err != nil {
+				return err
+			}
+			text, err := c.JSON()
+			if err != nil {
+				return err
+			}
+			if _, err := cmd.OutOrStdout().Write(text); err != nil {
+				return fmt.Errorf("print lab.json: %w", err)
+			}
+			return c.Close()
+		},
+	}
+	cmd.Flags().IntVar(&o.Nodes, "nodes", 3, "how many servers, the first one the primary")
+	cmd.Flags().StringVar(&o.Engine, "engine", "mysql", "the database engine")
+	cmd.Flags().StringArrayVar(&set, "set", nil, "KEY=VALUE: a key of all sidecars' configuration, such as policy.broken_for=10s")
+	cmd.Flags().IntVar(&o.DataMB, "data", 0, "megabytes of rows to begin with")
+	cmd.Flags().BoolVar(&bare, "bare", false, "servers only, no resilver")
+	binaryFlag(cmd, &o.Binary)
+	return cmd
+}
+
+// binaryFlag lets a command find resilver beside itself.
+func binaryFlag(cmd *cobra.Command, path *string) {
+	beside := "bin/resilver"
+	if self, err := os.Executable(); err == nil {
+		beside = filepath.Join(filepath.Dir(self), "resilver")
+	}
+	cmd.Flags().StringVar(path, "resilver", beside, "the resilver program")
+}
+
+func keyValues(set []string) (map[string]string, error) {
+	keys := map[string]string{}
+	for _, text := range set {
+		key, value, ok := strings.Cut(text, "=")
+		if !ok || key == "" {
+			return nil, usageError{fmt.Errorf("--set %q: want KEY=VALUE", text)}
+		}
+		keys[key] = value
+	}
+	return keys, nil
+}
+
+func startCmd(dir *string) *cobra.Command {
+	return &cobra.Command{
+		Use:   "start",
+		Short: "Start again whatever of the cluster does not run",
+		Args:  args(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return open(*dir, func(c *lab.Cluster) error { return c.Start(cmd.Context()) })
+		},
+	}
+}
+
+func downCmd(dir *string) *cobra.Command {
+	var keep bool
+	cmd := &cobra.Command{
+		Use:   "down",
+		Short: "End the cluster and remove its data",
+		Args:  args(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return open(*dir, func(c *lab.Cluster) error {
+				if keep {
+					return c.Stop(cmd.Context())
+				}
+				return c.Down(cmd.Context())
+			})
+		},
+	}
+	cmd.Flags().BoolVar(&keep, "keep", false, "end it in good order and keep its data, for start")
+	return cmd
+}
+
+func statusCmd(dir *string) *cobra.Command {
+	return &cobra.Command{
+		Use:   "status",
+		Short: "Show what runs, and what servers and sidecars say",
+		Args:  args(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return open(*dir, func(c *lab.Cluster) error {
+				cmd.Print(c.Overview(cmd.Context()))
+				return nil
+			})
+		},
+	}
+}
+
+func fetchCmd() *cobra.Command {
+	return &cobra.Command{
+		Use:   "fetch",
+		Short: "Get the database servers, where none is installed, and say which they are",
+		Args:  args(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			s, err := lab.Servers(cmd.Context(), os.Stderr)
+			if err != nil {
+				return err
+			}
+			cmd.Printf("%s: %s\n", s, s.Mysqld)
+			return nil
+		},
+	}
+}
