@@ -1,0 +1,154 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"resilver/cmd/internal/lab"
+)
+
+// identity is what a rebuild must leave as it was.
+type identity struct {
+	uuid, serverID, source string
+	uid, gid               uint32
+	mode                   os.FileMode
+	inode                  uint64
+}
+
+func identityOf(t *testing.T, n *lab.Node) identity {
+	t.Helper()
+	ctx := t.Context()
+	var id identity
+	var err error
+	id.uuid, err = n.Value(ctx, "SELECT @@server_uuid")
+	must(t, err)
+	id.serverID, err = n.Value(ctx, "SELECT @@server_id")
+	must(t, err)
+	status, err := n.Replica(ctx)
+	must(t, err)
+	id.source = fmt.Sprint(status["Source_Host"], status["Source_Port"], status["Source_User"], status["Connect_Retry"],
+		status["Source_Retry_Count"], status["Get_Source_public_key"], status["Source_SSL_Allowed"], status["Auto_Position"], status["Channel_Name"])
+	info, err := os.Stat(n.Datadir)
+	must(t, err)
+	st := info.Sys().(*syscall.Stat_t)
+	id.uid, id.gid, id.mode, id.inode = st.Uid, st.Gid, info.Mode(), st.Ino
+	return id
+}
+
+// unchanged checks that the rebuilt node is who it was, on another directory.
+func (id identity) unchanged(t *testing.T, n *lab.Node) {
+	t.Helper()
+	now := identityOf(t, n)
+	if now.inode == id.inode {
+		t.Errorf("%s: the datadir is still the old one", n.Name)
+	}
+	now.inode = id.inode
+	if now != id {
+		t.Errorf("%s: it was %+v, it is %+v", n.Name, id, now)
+	}
+	owned(t, n.Datadir, id.uid, id.gid)
+	if _, err := os.Stat(filepath.Join(n.Datadir, "resilver.no-start")); err == nil {
+		t.Errorf("%s: the start guard's marker is still there", n.Name)
+	}
+}
+
+// untouched checks that nothing at all has become of the node's datadir.
+func (id identity) untouched(t *testing.T, n *lab.Node) {
+	t.Helper()
+	if now := identityOf(t, n); now.inode != id.inode || now.uuid != id.uuid {
+		t.Errorf("%s: its datadir was replaced", n.Name)
+	}
+}
+
+// owned checks each file below dir.
+func owned(t *testing.T, dir string, uid, gid uint32) {
+	t.Helper()
+	must(t, filepath.WalkDir(dir, func(path string, _ os.DirEntry, err error) error {
+		if err != nil {
+			return nil // a running server removes files
+		}
+		info, err := os.Lstat(path)
+		if err != nil {
+			return nil
+		}
+		if st := info.Sys().(*syscall.Stat_t); st.Uid != uid || st.Gid != gid {
+			t.Errorf("%s belongs to %d:%d, want %d:%d", path, st.Uid, st.Gid, uid, gid)
+		}
+		return nil
+	}))
+}
+
+// quarantined checks that the old datadir is kept whole: by its inode, with a
+// system tablespace in it.
+func quarantined(t *testing.T, n *lab.Node, id identity, rebuild string) {
+	t.Helper()
+	old := filepath.Join(n.Datadir+".resilver", "old", rebuild)
+	info, err := os.Stat(old)
+	must(t, err)
+	if ino := info.Sys().(*syscall.Stat_t).Ino; ino != id.inode {
+		t.Errorf("%s is inode %d, the old datadir was %d", old, ino, id.inode)
+	}
+	for _, name := range []string{"ibdata1", "mysql.ibd", "auto.cnf"} {
+		if _, err := os.Stat(filepath.Join(old, name)); err != nil {
+			t.Errorf("the old datadir is not whole: %v", err)
+		}
+	}
+	if _, err := os.Stat(filepath.Join(n.Datadir+".resilver", "new")); err == nil {
+		t.Error("a staging directory was left behind")
+	}
+}
+
+// neverWritable polls read_only, as a proxy would, until stop is called: no
+// poll that is answered may see a writable server.
+func neverWritable(t *testing.T, n *lab.Node) (stop func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	var done sync.WaitGroup
+	var polls, open int
+	done.Go(func() {
+		tick := time.NewTicker(5 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+			}
+			v, err := n.Value(ctx, "SELECT CONCAT(@@read_only, @@super_read_only)")
+			if err != nil {
+				continue
+			}
+			polls++
+			if strings.HasPrefix(v, "0") {
+				open++
+			}
+		}
+	})
+	var once sync.Once
+	stop = func() {
+		once.Do(func() {
+			cancel()
+			done.Wait()
+			t.Logf("%s: %d polls of read_only answered", n.Name, polls)
+			if open > 0 || polls < 10 {
+				t.Errorf("%s: %d of %d polls saw read_only=0", n.Name, open, polls)
+			}
+		})
+	}
+	t.Cleanup(stop)
+	return stop
+}
+
+func identityOfDir(t *testing.T, dir string) uint64 {
+	t.Helper()
+	info, err := os.Stat(dir)
+	must(t, err)
+	return info.Sys().(*syscall.Stat_t).Ino
+}

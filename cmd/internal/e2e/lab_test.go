@@ -1,0 +1,247 @@
+package e2e
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"resilver/cmd/internal/lab"
+	"resilver/watchdog"
+)
+
+// binary is the resilver under test, built once.
+var binary string
+
+func TestMain(m *testing.M) {
+	lab.Janitor()
+	os.Exit(run(m))
+}
+
+func run(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "resilver-e2e-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "e2e:", err)
+		return 1
+	}
+	defer os.RemoveAll(dir) //nolint:errcheck // a temporary directory
+	if err := os.Chmod(dir, 0o755); err != nil {
+		fmt.Fprintln(os.Stderr, "e2e:", err)
+		return 1
+	}
+	binary = filepath.Join(dir, "resilver")
+	build := exec.Command("go", "build", "-race", "-o", binary, "resilver/cmd/resilver") //nolint:noctx // go test has a deadline
+	build.Stdout, build.Stderr = os.Stdout, os.Stderr
+	if err := build.Run(); err != nil {
+		fmt.Fprintln(os.Stderr, "e2e: build resilver:", err)
+		return 1
+	}
+	return m.Run()
+}
+
+// logWriter shows what the lab says as it goes.
+type logWriter struct{ t *testing.T }
+
+func (w logWriter) Write(p []byte) (int, error) {
+	w.t.Logf("%s %s", time.Now().Format("15:04:05"), trim(p))
+	return len(p), nil
+}
+
+func trim(p []byte) string {
+	for len(p) > 0 && p[len(p)-1] == '\n' {
+		p = p[:len(p)-1]
+	}
+	return string(p)
+}
+
+// up starts a lab of three nodes that ends with the test.
+func up(t *testing.T, set map[string]string) *lab.Cluster {
+	t.Helper()
+	base, err := lab.DefaultDir()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.MkdirAll(filepath.Dir(base), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	dir, err := os.MkdirTemp(filepath.Dir(base), "e2e-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	release, err := lab.Tether(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := lab.Up(t.Context(), lab.Options{Dir: dir, DataMB: 20, Binary: binary, Set: set, Out: logWriter{t}})
+	if err != nil {
+		t.Fatal(errors.Join(err, release()))
+	}
+	t.Logf("servers: %s", c.Version())
+	t.Cleanup(func() {
+		if t.Failed() {
+			showLogs(t, c)
+		}
+		if err := errors.Join(c.Close(), release()); err != nil {
+			t.Error(err)
+		}
+	})
+	return c
+}
+
+// showLogs copies what the sidecars wrote into the test's output.
+func showLogs(t *testing.T, c *lab.Cluster) {
+	for _, n := range c.Nodes {
+		for _, path := range []string{n.SidecarLog(), n.SuperviseLog()} {
+			b, err := os.ReadFile(path)
+			if err != nil {
+				t.Log(err)
+				continue
+			}
+			const most = 12000
+			if len(b) > most {
+				b = b[len(b)-most:]
+			}
+			t.Logf("=== the end of %s\n%s", path, b)
+		}
+	}
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// breakIt injects a fault by name.
+func breakIt(t *testing.T, c *lab.Cluster, n *lab.Node, fault string) {
+	t.Helper()
+	must(t, c.Break(t.Context(), n, fault))
+	t.Logf("%s: %s", n.Name, fault)
+}
+
+// records are the rebuilds of a node that have ended, newest first.
+func records(ctx context.Context, via *lab.Node, node string) ([]watchdog.Record, error) {
+	all, err := via.History(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var out []watchdog.Record
+	for _, r := range all {
+		if r.Node == node && !r.Ended.IsZero() {
+			out = append(out, r)
+		}
+	}
+	return out, nil
+}
+
+// ended waits for the n-th ended rebuild of a node and returns the newest.
+func ended(t *testing.T, node *lab.Node, n int, within time.Duration) watchdog.Record {
+	t.Helper()
+	var last watchdog.Record
+	must(t, lab.WaitFor(t.Context(), within, fmt.Sprintf("rebuild %d of %s to end", n, node.Name), func(ctx context.Context) (bool, string) {
+		rs, err := records(ctx, node, node.Name)
+		if err != nil {
+			return false, err.Error()
+		}
+		if len(rs) < n {
+			return false, fmt.Sprintf("%d ended; %s", len(rs), present(ctx, node))
+		}
+		last = rs[0]
+		return true, ""
+	}))
+	return last
+}
+
+// present says in one line where a node stands.
+func present(ctx context.Context, node *lab.Node) string {
+	self, err := node.Self(ctx)
+	if err != nil {
+		return err.Error()
+	}
+	s := fmt.Sprintf("%s is %s (%s)", node.Name, self.Health, self.Reason)
+	if self.Rebuild != nil {
+		s += fmt.Sprintf(", rebuild in %s", self.Rebuild.Step)
+	}
+	return s
+}
+
+// healed waits for the n-th rebuild of a node to have healed it.
+func healed(t *testing.T, node *lab.Node, n int) watchdog.Record {
+	t.Helper()
+	r := ended(t, node, n, 3*time.Minute)
+	if r.Outcome != watchdog.Healed {
+		t.Fatalf("%s: outcome %s: %s", node.Name, r.Outcome, r.Error)
+	}
+	t.Logf("%s healed from %s in %.1f s, away %.2f s", node.Name, r.Donor, r.Ended.Sub(r.Started.Time).Seconds(), outage(r))
+	must(t, node.WaitReplicating(t.Context(), time.Minute))
+	return r
+}
+
+func outage(r watchdog.Record) float64 {
+	if r.OutageSeconds == nil {
+		return -1
+	}
+	return *r.OutageSeconds
+}
+
+// equal checks that every node holds the same, and every acknowledged row.
+func equal(t *testing.T, c *lab.Cluster) {
+	t.Helper()
+	res, err := c.Check(t.Context(), 2*time.Minute)
+	must(t, err)
+	if !res.OK() {
+		t.Fatalf("check: %s", res)
+	}
+	t.Logf("check: %s", res)
+}
+
+// underLoad writes steadily until the test stops it.
+func underLoad(t *testing.T, c *lab.Cluster) (stop func()) {
+	t.Helper()
+	load, err := c.StartLoad(t.Context(), 50)
+	must(t, err)
+	var once sync.Once
+	stop = func() {
+		once.Do(func() {
+			res, err := load.Stop()
+			if err != nil {
+				t.Errorf("load: %v", err)
+			}
+			t.Logf("load: %+v", res)
+		})
+	}
+	t.Cleanup(stop)
+	return stop
+}
+
+// together waits until every sidecar knows a leader and every node's role,
+// whatever state the replicas are in.
+func together(t *testing.T, c *lab.Cluster) {
+	t.Helper()
+	must(t, lab.WaitFor(t.Context(), 2*time.Minute, "the sidecars to find each other", func(ctx context.Context) (bool, string) {
+		for _, n := range c.Nodes {
+			s, err := n.Status(ctx)
+			if err != nil {
+				return false, err.Error()
+			}
+			if s.Leader == "" || len(s.Nodes) != len(c.Nodes) {
+				return false, fmt.Sprintf("%s knows leader %q and %d nodes", n.Name, s.Leader, len(s.Nodes))
+			}
+			for _, seen := range s.Nodes {
+				if seen.Role == watchdog.RoleUnknown {
+					return false, fmt.Sprintf("%s does not know the role of %s", n.Name, seen.Name)
+				}
+			}
+		}
+		return true, ""
+	}))
+}

@@ -1,0 +1,103 @@
+//go:build proof
+
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"resilver/cmd/internal/lab"
+	"resilver/watchdog"
+	"resilver/watchdog/admin"
+)
+
+// TestInvariant2OneAtATime: while one replica copies, another one's rebuild is
+// refused, by command and by policy; nobody copies from a donor that is
+// BACKUPING or is itself being rebuilt. Then a person cancels the copy, and
+// the node is as it was.
+func TestInvariant2OneAtATime(t *testing.T) {
+	t.Parallel()
+	c := up(t, map[string]string{"policy.cooldown": "1s"})
+	db2, db3 := c.Node(2), c.Node(3)
+	before := identityOf(t, db2)
+	gate := filepath.Join(t.TempDir(), "go-on")
+	restartWith(t, db2, "stage.begin=wait:"+gate)
+	together(t, c)
+	breakIt(t, c, db2, "row-missing")
+	reached(t, gate)
+
+	var s admin.Status
+	must(t, lab.WaitFor(t.Context(), 10*time.Second, "db3 to see the lease", func(ctx context.Context) (bool, string) {
+		var err error
+		s, err = db3.Status(ctx)
+		return err == nil && s.Lease != nil, fmt.Sprint(err)
+	}))
+	if s.Lease.Holder != "db2" || s.Lease.Donor != "db3" || s.Lease.Phase != watchdog.PhaseCopying {
+		t.Errorf("the lease is %+v", s.Lease)
+	}
+	for _, n := range s.Nodes {
+		want := "NONE"
+		if n.Name == "db3" {
+			want = "BACKUPING"
+		}
+		if string(n.DonorState) != want {
+			t.Errorf("%s is %s, want %s", n.Name, n.DonorState, want)
+		}
+	}
+	for _, args := range [][]string{{"rebuild"}, {"rebuild", "--from", "db2"}, {"rebuild", "--from", "db1", "--override", "lease"}} {
+		_, stderr, code, err := db3.Resilver(t.Context(), args...)
+		must(t, err)
+		if code != 3 || !strings.Contains(stderr, "lease") {
+			t.Errorf("%v: exit code %d, want 3 and guard lease: %s", args, code, stderr)
+		}
+	}
+	breakIt(t, c, db3, "purged")
+	refuses(t, db3, "lease", time.Minute)
+
+	cli(t, db2, 0, "pause", "--reason", "let me look first")
+	cli(t, db2, 0, "cancel")
+	must(t, os.WriteFile(gate, nil, 0o644))
+	r := ended(t, db2, 1, time.Minute)
+	if r.Outcome != watchdog.Cancelled || !strings.Contains(r.Error, "cancelled by") {
+		t.Errorf("outcome %s: %s", r.Outcome, r.Error)
+	}
+	before.untouched(t, db2)
+	if _, err := os.Stat(db2.Datadir + ".resilver/new"); err == nil {
+		t.Error("the copy was left behind")
+	}
+	db2.Env()
+	must(t, db2.StopSidecar(t.Context()))
+	must(t, db2.StartSidecar())
+	together(t, c)
+	cli(t, db3, 0, "resume")
+	healed(t, db2, 2)
+	healed(t, db3, 1)
+	equal(t, c)
+}
+
+// TestInvariant9ErrantIsRefused: a transaction that exists only on the broken
+// replica is never destroyed silently.
+func TestInvariant9ErrantIsRefused(t *testing.T) {
+	t.Parallel()
+	c := up(t, nil)
+	n := c.Node(3)
+	before := identityOf(t, n)
+	must(t, n.SQL(t.Context(), "SET GLOBAL super_read_only=0", "SET GLOBAL read_only=0",
+		"CREATE TABLE lab.only_here (id INT PRIMARY KEY)", "SET GLOBAL super_read_only=1"))
+	breakIt(t, c, n, "table-missing")
+	refuses(t, n, "errant", time.Minute)
+	plan, err := n.Plan(t.Context())
+	must(t, err)
+	for _, g := range plan.Guards {
+		if g.ID == "errant" && (g.Verdict != watchdog.Fail || !strings.Contains(g.Reason, before.uuid+":1")) {
+			t.Errorf("the guard does not name the transaction: %+v", g)
+		}
+	}
+	quiet(t, c, 2*brokenFor)
+	before.untouched(t, n)
+}

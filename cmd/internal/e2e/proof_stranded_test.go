@@ -1,0 +1,106 @@
+//go:build proof
+
+package e2e
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"resilver/cmd/internal/lab"
+	"resilver/watchdog"
+)
+
+// TestManagerGone: the manager of mysqld cannot be reached any more when the
+// copy is ready, or already when the rebuild is asked for. The replica is as
+// it was, open as it was, and the lease is free.
+func TestManagerGone(t *testing.T) {
+	t.Parallel()
+	c := up(t, map[string]string{"policy.cooldown": "1s"})
+	n := c.Node(2)
+	before := identityOf(t, n)
+	sock := filepath.Join(n.StateDir(), "supervise.sock")
+	for i, point := range []string{"rehearse.end", "stop.ending"} {
+		gate := filepath.Join(t.TempDir(), "go-on")
+		restartWith(t, n, point+"=wait:"+gate)
+		together(t, c)
+		if i == 0 {
+			breakIt(t, c, n, "row-missing")
+		}
+		reached(t, gate)
+		must(t, os.Rename(sock, sock+".away"))
+		must(t, os.WriteFile(gate, nil, 0o644))
+		r := ended(t, n, i+1, 2*time.Minute)
+		if r.Outcome != watchdog.Cancelled {
+			t.Errorf("%s: outcome %s, want cancelled: %s", point, r.Outcome, r.Error)
+		}
+		t.Logf("%s: %s", r.Outcome, r.Error)
+		asBefore(t, n, before)
+		refuses(t, n, "service", time.Minute)
+		n.Env()
+		must(t, n.StopSidecar(t.Context()))
+		must(t, os.Rename(sock+".away", sock))
+	}
+	must(t, n.StartSidecar())
+	together(t, c)
+	healed(t, n, 3)
+	before.unchanged(t, n)
+	equal(t, c)
+}
+
+// asBefore checks that a replica whose rebuild was cancelled serves as it did.
+func asBefore(t *testing.T, n *lab.Node, before identity) {
+	t.Helper()
+	before.untouched(t, n)
+	v, err := n.Value(t.Context(), "SELECT CONCAT(@@read_only, @@super_read_only, @@offline_mode)")
+	must(t, err)
+	if v != "110" {
+		t.Errorf("read_only, super_read_only, offline_mode are %s, they were 110", v)
+	}
+	status, err := n.Replica(t.Context())
+	must(t, err)
+	if status["Replica_IO_Running"] != "Yes" {
+		t.Errorf("the receiver is %s", status["Replica_IO_Running"])
+	}
+	s, err := n.Status(t.Context())
+	must(t, err)
+	if s.Lease != nil {
+		t.Errorf("the lease is still held: %+v", s.Lease)
+	}
+}
+
+// TestTrapR4ReadOnlyAtRunTimeOnly: the replica's option file does not say that
+// it starts read-only; it was set by hand. Nobody may see the rebuilt server
+// writable all the same.
+func TestTrapR4ReadOnlyAtRunTimeOnly(t *testing.T) {
+	t.Parallel()
+	c := up(t, nil)
+	n := c.Node(3)
+	text, err := os.ReadFile(n.OptionFile())
+	must(t, err)
+	var kept []string
+	for _, line := range strings.Split(string(text), "\n") {
+		if !strings.HasPrefix(line, "super_read_only") && !strings.HasPrefix(line, "read_only") {
+			kept = append(kept, line)
+		}
+	}
+	must(t, os.WriteFile(n.OptionFile(), []byte(strings.Join(kept, "\n")), 0o644))
+	before := identityOf(t, n)
+	stopLoad := underLoad(t, c)
+	stopPolls := neverWritable(t, n)
+	breakIt(t, c, n, "duplicate-key")
+	healed(t, n, 1)
+	stopPolls()
+	stopLoad()
+	before.unchanged(t, n)
+	equal(t, c)
+}
+
+// TestDemo is `make demo` at its full size: both replicas heal, and nothing is
+// missing.
+func TestDemo(t *testing.T) {
+	t.Parallel()
+	must(t, lab.Demo(t.Context(), lab.DemoOptions{Binary: binary, Out: logWriter{t}}))
+}

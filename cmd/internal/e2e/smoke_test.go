@@ -1,0 +1,129 @@
+package e2e
+
+import (
+	"context"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"resilver/cmd/internal/lab"
+	"resilver/watchdog"
+)
+
+// TestHeal: a replica that lacks a row heals itself under steady writes, and
+// is afterwards who it was before.
+func TestHeal(t *testing.T) {
+	t.Parallel()
+	c := up(t, nil)
+	n := c.Node(2)
+	before := identityOf(t, n)
+	stopLoad := underLoad(t, c)
+	stopPolls := neverWritable(t, n)
+	breakIt(t, c, n, "row-missing")
+
+	r := healed(t, n, 1)
+	stopPolls()
+	stopLoad()
+	before.unchanged(t, n)
+	quarantined(t, n, before, r.ID)
+	if r.Cause.Class != watchdog.ClassDivergent || r.Cause.Reason != "row-missing" || r.Trigger != "auto" {
+		t.Errorf("cause %+v, trigger %s", r.Cause, r.Trigger)
+	}
+	if len(r.Steps) < 11 || len(r.Guards) == 0 {
+		t.Errorf("the history explains too little: %d steps, %d guards", len(r.Steps), len(r.Guards))
+	}
+	equal(t, c)
+}
+
+// TestRefusal: a person's rebuild of the primary is refused with exit code 3
+// and the guard, and nothing happens to it, whatever is overridden.
+func TestRefusal(t *testing.T) {
+	t.Parallel()
+	c := up(t, nil)
+	before := statOf(t, c.Node(1))
+	for _, args := range [][]string{
+		{"rebuild"},
+		{"rebuild", "--override", "not-primary", "--override", "role-known"},
+		{"rebuild", "--from", "db2"},
+	} {
+		_, stderr, code, err := c.Node(1).Resilver(t.Context(), args...)
+		must(t, err)
+		if code != 3 || !strings.Contains(stderr, "not-primary") {
+			t.Errorf("%v: exit code %d, want 3 with guard not-primary: %s", args, code, stderr)
+		}
+	}
+	rs, err := c.Node(1).History(t.Context())
+	must(t, err)
+	if len(rs) != 0 {
+		t.Errorf("history has %d rebuilds, want none", len(rs))
+	}
+	if now := statOf(t, c.Node(1)); now != before {
+		t.Errorf("the primary's datadir changed: %v, was %v", now, before)
+	}
+}
+
+// TestKilledInSwap: a sidecar that dies by SIGKILL right after the exchange,
+// with the replica away, heals it when it is started again.
+func TestKilledInSwap(t *testing.T) {
+	t.Parallel()
+	c := up(t, nil)
+	n := c.Node(3)
+	before := identityOf(t, n)
+	stopLoad := underLoad(t, c)
+	restartWith(t, n, "swap.exchanged=kill")
+	breakIt(t, c, n, "row-missing")
+	died(t, n)
+	notRunning(t, n)
+
+	n.Env()
+	must(t, n.StartSidecar())
+	r := healed(t, n, 1)
+	stopLoad()
+	before.unchanged(t, n)
+	quarantined(t, n, before, r.ID)
+	equal(t, c)
+}
+
+// statOf is the identity of a datadir on disk.
+func statOf(t *testing.T, n *lab.Node) uint64 {
+	t.Helper()
+	return identityOfDir(t, n.Datadir)
+}
+
+// restartWith starts a node's sidecar anew with a failpoint.
+func restartWith(t *testing.T, n *lab.Node, failpoint string) {
+	t.Helper()
+	must(t, n.StopSidecar(t.Context()))
+	n.Env("RESILVER_FAILPOINT=" + failpoint)
+	must(t, n.StartSidecar())
+}
+
+// died waits until a node's sidecar is gone.
+func died(t *testing.T, n *lab.Node) {
+	t.Helper()
+	must(t, lab.WaitFor(t.Context(), 3*time.Minute, n.Name+"'s sidecar to die", func(ctx context.Context) (bool, string) {
+		return n.PID(lab.Sidecar) == 0, present(ctx, n)
+	}))
+}
+
+// notRunning checks that the start guard keeps mysqld down.
+func notRunning(t *testing.T, n *lab.Node) {
+	t.Helper()
+	deadline := time.Now().Add(3 * time.Second)
+	for time.Now().Before(deadline) {
+		if pid := n.PID(lab.Mysqld); pid != 0 {
+			t.Fatalf("%s: mysqld %d runs in the middle of the swap", n.Name, pid)
+		}
+		if _, err := os.Stat(n.Socket); err == nil {
+			if _, err := n.Value(t.Context(), "SELECT 1"); err == nil {
+				t.Fatalf("%s: mysqld answers in the middle of the swap", n.Name)
+			}
+		}
+		select {
+		case <-t.Context().Done():
+			t.Fatal(t.Context().Err())
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
