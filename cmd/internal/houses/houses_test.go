@@ -1,0 +1,93 @@
+package houses
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// allowed is the table of docs/design.md §3: what each house may import of
+// ours. All may import config/secret; everything below cmd may import all.
+var allowed = map[string][]string{
+	"config":           {},
+	"config/secret":    {},
+	"watchdog":         {},
+	"watchdog/replica": {"watchdog"},
+	"watchdog/admin":   {"watchdog"},
+	"healing": {"watchdog", "watchdog/replica", "healing/method", "healing/private", "healing/transfer",
+		"healing/datadir", "healing/service", "healing/hook"},
+	"healing/method":   {"watchdog/replica", "healing/transfer", "healing/private"},
+	"healing/private":  {"watchdog/replica"},
+	"healing/transfer": {},
+	"healing/datadir":  {},
+	"healing/service":  {},
+	"healing/hook":     {"watchdog"},
+	"gossip":           {"watchdog"},
+	"gossip/lease":     {"watchdog"},
+	"gossip/peer":      {"watchdog"},
+}
+
+type listed struct {
+	ImportPath string
+	Imports    []string
+}
+
+// TestImportsGoDownOrToWatchdog lists what every package really imports.
+func TestImportsGoDownOrToWatchdog(t *testing.T) {
+	out, err := exec.CommandContext(t.Context(), "go", "list", "-json=ImportPath,Imports", "resilver/...").Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	seen := 0
+	for dec := json.NewDecoder(strings.NewReader(string(out))); ; {
+		var p listed
+		if err := dec.Decode(&p); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		house := strings.TrimPrefix(p.ImportPath, "resilver/")
+		if strings.HasPrefix(house, "cmd/") {
+			continue
+		}
+		seen++
+		may, known := allowed[house]
+		if !known {
+			t.Errorf("%s is no house of docs/design.md §3", house)
+		}
+		for _, imported := range p.Imports {
+			ours, is := strings.CutPrefix(imported, "resilver/")
+			if is && ours != "config/secret" && !slices.Contains(may, ours) {
+				t.Errorf("%s imports %s, which the table does not allow", house, ours)
+			}
+		}
+	}
+	if seen < 10 {
+		t.Errorf("only %d houses were listed", seen)
+	}
+}
+
+// TestTopLevel keeps the top level to what the design lists.
+func TestTopLevel(t *testing.T) {
+	want := []string{"CHANGELOG.md", "LICENSE", "Makefile", "README.md", "cmd", "config", "deploy", "docs", "go.mod", "go.sum",
+		"gossip", "healing", "watchdog"}
+	entries, err := os.ReadDir(filepath.Join("..", "..", ".."))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, e := range entries {
+		if name := e.Name(); !strings.HasPrefix(name, ".") && name != "bin" {
+			got = append(got, name)
+		}
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("the top level has %v, want %v", got, want)
+	}
+}
