@@ -59,6 +59,9 @@ type Closed struct {
 // CloseToClients closes the server. Every statement has its deadline; if one
 // fails or hangs, everything is undone again and the error says which.
 func (s *Server) CloseToClients(ctx context.Context, before Openness) (*Closed, error) {
+	// The session that stays must have the rights of now: offline_mode ends
+	// those that began before CONNECTION_ADMIN was granted.
+	s.renew()
 	lock, err := s.session(ctx)
 	if err != nil {
 		return nil, err

@@ -19,6 +19,9 @@ import (
 // theirs. One more is opened, and closed at once, to kill such a statement.
 const maxSessions = 4
 
+// idleSessions are kept open between probes.
+const idleSessions = 2
+
 // Options says how to reach a server.
 type Options struct {
 	Socket   string        // path of its unix socket
@@ -62,7 +65,7 @@ func Open(o Options) (*Server, error) {
 	}
 	s := &Server{o: o, db: sql.OpenDB(connector), kills: sql.OpenDB(connector)}
 	s.db.SetMaxOpenConns(maxSessions)
-	s.db.SetMaxIdleConns(2)
+	s.db.SetMaxIdleConns(idleSessions)
 	s.db.SetConnMaxIdleTime(time.Minute)
 	s.db.SetConnMaxLifetime(time.Minute) // a session keeps the rights it had when it began
 	s.kills.SetMaxOpenConns(1)
@@ -119,4 +122,11 @@ func (s *Server) Disconnect() error {
 	}
 	s.late.Wait()
 	return nil
+}
+
+// renew closes the idle sessions, so that the next one begins anew: a session
+// keeps the rights that its account had when it began.
+func (s *Server) renew() {
+	s.db.SetMaxIdleConns(0)
+	s.db.SetMaxIdleConns(idleSessions)
 }
