@@ -42,6 +42,7 @@ const (
 	ReasonRelayLog          = "relay-log"
 	ReasonLockWait          = "lock-wait"
 	ReasonTablespaceMissing = "tablespace-missing"
+	ReasonTableCorrupt      = "table-corrupt"
 	// unknown: nothing can be said
 	ReasonNoAnswer     = "no-answer"   // a statement hung
 	ReasonOwnAccount   = "own-account" // the watchdog's own account was refused
@@ -63,7 +64,7 @@ func Reasons() []string {
 		ReasonThreadsStopped, ReasonReceiverStopped, ReasonApplierStopped, ReasonApplierKilled,
 		ReasonLag, ReasonNoProgress, ReasonServerDown,
 		ReasonOwnership, ReasonResource, ReasonErrant, ReasonSourceDamaged, ReasonConfiguration,
-		ReasonRelayLog, ReasonLockWait, ReasonTablespaceMissing,
+		ReasonRelayLog, ReasonLockWait, ReasonTablespaceMissing, ReasonTableCorrupt,
 		ReasonNoAnswer, ReasonOwnAccount, ReasonNotObserved, ReasonNoSource, ReasonManySources,
 		ReasonGroupMember, ReasonUnsupported, ReasonRecovering, ReasonUnrecognised}
 }

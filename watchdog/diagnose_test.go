@@ -1,6 +1,7 @@
 package watchdog
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -66,7 +67,7 @@ func TestDiagnoseOneObservation(t *testing.T) {
 		{"read-only without a source", func(o *Observation) { o.Sources = nil }, ClassUnknown, ReasonNoSource},
 		{"two sources", func(o *Observation) { o.Sources = append(o.Sources, o.Sources[0]) }, ClassUnknown, ReasonManySources},
 		{"group member", func(o *Observation) { o.GroupMember = true }, ClassUnknown, ReasonGroupMember},
-		{"another flavour", func(o *Observation) { o.Flavor = "mariadb" }, ClassUnknown, ReasonUnsupported},
+		{"another flavour", func(o *Observation) { o.Flavor = "other" }, ClassUnknown, ReasonUnsupported},
 		{"lag", func(o *Observation) { o.Sources[0].Lag.Behind = time.Minute }, ClassLagging, ReasonLag},
 		{"lag within the delay", func(o *Observation) { o.Sources[0].Lag.Behind, o.Sources[0].Delay = time.Hour, time.Hour }, ClassHealthy, ""},
 
@@ -323,8 +324,14 @@ func TestDiagnoseCountsMoves(t *testing.T) {
 
 // Only what §1 and the purged text of §3 say may ever lead to a rebuild.
 func TestOnlyDivergenceAndPurgeAreCurable(t *testing.T) {
+	for flavor, symptoms := range map[string][]symptom{"mysql": mysqlSymptoms, "mariadb": mariadbSymptoms} {
+		t.Run(flavor, func(t *testing.T) { checkCurable(t, symptoms) })
+	}
+}
+
+func checkCurable(t *testing.T, symptoms []symptom) {
 	texts := map[string]bool{}
-	for _, s := range mysqlSymptoms {
+	for _, s := range symptoms {
 		if s.class.Curable() {
 			if s.text == "" {
 				t.Errorf("%d at the %s is curable whatever its text", s.errno, s.at)
@@ -336,7 +343,7 @@ func TestOnlyDivergenceAndPurgeAreCurable(t *testing.T) {
 		if !slices.Contains(Reasons(), s.reason) || !slices.Contains(Classes(), s.class) {
 			t.Errorf("%d: %s/%s is not in the closed sets", s.errno, s.class, s.reason)
 		}
-		key := string(s.at) + string(rune(s.errno)) + s.text
+		key := fmt.Sprint(s.at, s.errno, s.text)
 		if texts[key] {
 			t.Errorf("%d at the %s, %q, is there twice", s.errno, s.at, s.text)
 		}

@@ -31,7 +31,7 @@ func judge(obs *Observation) verdict {
 	switch {
 	case !obs.Reachable:
 		return judgeTrouble(obs)
-	case obs.Flavor != "mysql":
+	case symptomsOf(obs.Flavor) == nil:
 		return plain(ClassUnknown, ReasonUnsupported, "flavour "+obs.Flavor+" is not known here")
 	case obs.GroupMember:
 		return plain(ClassUnknown, ReasonGroupMember, "the server is a member of a replication group")
@@ -42,7 +42,7 @@ func judge(obs *Observation) verdict {
 	case len(obs.Sources) == 0:
 		return plain(ClassHealthy, "", "writable, and no source is configured")
 	}
-	return judgeSource(&obs.Sources[0])
+	return judgeSource(&obs.Sources[0], obs.Flavor)
 }
 
 func judgeTrouble(obs *Observation) verdict {
@@ -58,8 +58,8 @@ func judgeTrouble(obs *Observation) verdict {
 }
 
 // judgeSource takes the graver of what the two threads show.
-func judgeSource(src *SourceStatus) verdict {
-	rx, ap := judgeThread(receiver, &src.Receiver), judgeThread(applier, &src.Applier)
+func judgeSource(src *SourceStatus, flavor string) verdict {
+	rx, ap := judgeThread(flavor, receiver, &src.Receiver), judgeThread(flavor, applier, &src.Applier)
 	if rx.class == ClassStopped && ap.class == ClassStopped && ap.reason == ReasonApplierStopped {
 		rx.reason, rx.detail = ReasonThreadsStopped, "both threads are stopped without an error"
 	}
@@ -70,7 +70,7 @@ func judgeSource(src *SourceStatus) verdict {
 }
 
 // judgeThread judges one thread by its own state and error.
-func judgeThread(at place, t *ThreadStatus) verdict {
+func judgeThread(flavor string, at place, t *ThreadStatus) verdict {
 	v := verdict{fault: true, evidence: Evidence{Thread: string(at), Errno: t.Errno, Message: t.Message, GTID: t.GTID}}
 	switch {
 	case resourceText.MatchString(t.State):
@@ -80,7 +80,7 @@ func judgeThread(at place, t *ThreadStatus) verdict {
 	case t.Running == ThreadUnknown:
 		v.class, v.reason, v.detail = ClassUnknown, ReasonUnrecognised, fmt.Sprintf("%s: state is not known", at)
 	case t.Errno != 0:
-		v.class, v.reason = recognise(at, t.Errno, t.Message)
+		v.class, v.reason = recognise(flavor, at, t.Errno, t.Message)
 		v.detail = cut(fmt.Sprintf("%s error %d: %s", at, t.Errno, t.Message))
 	case t.Running == ThreadConnecting:
 		v.class, v.reason, v.detail = ClassTransient, ReasonConnecting, cut("receiver is connecting: "+t.State)
@@ -95,7 +95,7 @@ func judgeThread(at place, t *ThreadStatus) verdict {
 // grave orders verdicts: what forbids a rebuild comes before what calls for
 // one, and that before what passes by itself.
 func grave(v verdict) int {
-	for i, reason := range []string{ReasonLockWait, ReasonTablespaceMissing, ReasonRelayLog, ReasonConfiguration,
+	for i, reason := range []string{ReasonLockWait, ReasonTablespaceMissing, ReasonTableCorrupt, ReasonRelayLog, ReasonConfiguration,
 		ReasonSourceDamaged, ReasonErrant, ReasonResource, ReasonOwnership} {
 		if v.reason == reason {
 			return 30 + i

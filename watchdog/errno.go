@@ -103,19 +103,22 @@ var mysqlSymptoms = []symptom{
 var (
 	ownershipText = regexp.MustCompile(`(?i)permission denied|must be writable|os error: 81\b|` +
 		`(errno|errcode|os errno|error)(:| number| -)? 13\b`)
-	resourceText = regexp.MustCompile(`(?i)no space left on device|disk is full|waiting for disk space|` +
+	resourceText = regexp.MustCompile(`(?i)no space left on device|disk is full|waiting for disk space|waiting for someone to free space|` +
 		`(errno|errcode|os errno|got error)(:| number| -)? 28\b`)
 )
 
 // recognise gives an error of a replication thread its meaning.
-func recognise(at place, errno int, message string) (Class, string) {
+func recognise(flavor string, at place, errno int, message string) (Class, string) {
+	if flavor == "mariadb" {
+		message = withoutQuery(message)
+	}
 	switch {
 	case ownershipText.MatchString(message):
 		return ClassUnknown, ReasonOwnership
 	case resourceText.MatchString(message):
 		return ClassUnknown, ReasonResource
 	}
-	for _, s := range mysqlSymptoms {
+	for _, s := range symptomsOf(flavor) {
 		if s.at == at && s.errno == errno && containsFold(message, s.text) {
 			return s.class, s.reason
 		}

@@ -59,19 +59,23 @@ type Observation struct {
 	Version       string
 	VersionNumber int // 9.7.4 is 90704
 	ServerID      uint32
-	ServerUUID    string
+	ServerUUID    string // MariaDB has none: there it is server-id:<server_id>
 	Address       string // host:port under which replicas find it, as far as it knows itself
 	Datadir       string
 	StartedAt     time.Time
 
 	ReadOnly      bool // read_only
-	SuperReadOnly bool
-	OfflineMode   bool
+	SuperReadOnly bool // MariaDB has none: there it is read_only, which some accounts get past
+	OfflineMode   bool // never on MariaDB
 	LogBin        bool
 	GroupMember   bool // Group Replication or Galera is on
 
 	Executed string
 	Purged   string
+	// Replicated is MariaDB's gtid_slave_pos: the last transaction of each
+	// domain that came by replication, also where it comes from no more. Empty
+	// on MySQL.
+	Replicated string
 
 	Sources  []SourceStatus // configured channels, empty: no source configuration
 	Attached []string       // server_uuids of the replicas whose dump threads are connected now

@@ -15,11 +15,11 @@ func (s *Server) ResetSource(ctx context.Context) error {
 		return err
 	}
 	defer ss.close()
-	return ss.resetSource(ctx)
+	return ss.version.resetSource(ctx, ss)
 }
 
-func (ss *session) resetSource(ctx context.Context) error {
-	if err := ss.exec(ctx, stopLimit, "stop replica", "STOP REPLICA"); err != nil {
+func (d mySQL) resetSource(ctx context.Context, ss *session) error {
+	if err := ss.exec(ctx, stopLimit, "stop replica", d.words().stopReplica); err != nil {
 		return err
 	}
 	return ss.exec(ctx, slowLimit, "reset replica", "RESET REPLICA ALL")
@@ -37,10 +37,14 @@ func (s *Server) Attach(ctx context.Context, c SourceConfig) error {
 		return err
 	}
 	defer ss.close()
-	if err := ss.resetSource(ctx); err != nil {
+	d := ss.version
+	text, args, err := d.changeSource(c)
+	if err != nil {
+		return named("attach", err)
+	}
+	if err := d.resetSource(ctx, ss); err != nil {
 		return err
 	}
-	text, args := changeSource(c, ss.version)
 	if err := ss.exec(ctx, slowLimit, "change replication source", text, args...); err != nil {
 		if errno(err) == 1064 { // its text quotes a part of the statement, perhaps half a password
 			return errors.New("change replication source: the server does not understand the statement (error 1064)")
@@ -50,76 +54,92 @@ func (s *Server) Attach(ctx context.Context, c SourceConfig) error {
 	if err := ss.setFilters(ctx, c.Channel, c.Filters); err != nil {
 		return err
 	}
-	return ss.exec(ctx, slowLimit, "start replica", "START REPLICA FOR CHANNEL ?", c.Channel)
+	return ss.exec(ctx, slowLimit, "start replica", d.words().startChannel, c.Channel)
 }
 
-// changeSource writes the statement. Values are placeholders, which the
-// driver quotes on this side: the server cannot prepare this statement.
-func changeSource(c SourceConfig, v version) (string, []any) {
-	var set []string
-	var args []any
-	add := func(option string, value any) {
-		set, args = append(set, option+" = ?"), append(args, value)
-	}
-	text := func(option, value string) {
-		if value != "" {
-			add(option, value)
-		}
-	}
-	word := func(option, value string) { set = append(set, option+" = "+value) }
-	flag := func(option string, on bool) { word(option, map[bool]string{true: "1", false: "0"}[on]) }
+// options are the settings of a statement that configures a source. Values
+// are placeholders, which the driver quotes on this side: a server cannot
+// prepare these statements.
+type options struct {
+	set  []string
+	args []any
+}
 
-	add("SOURCE_HOST", c.Host)
-	add("SOURCE_PORT", c.Port)
-	add("SOURCE_USER", c.User)
-	add("SOURCE_PASSWORD", c.Password.Reveal())
-	flag("SOURCE_AUTO_POSITION", true)
-	add("SOURCE_CONNECT_RETRY", c.ConnectRetry)
-	add("SOURCE_RETRY_COUNT", c.RetryCount)
-	if f, err := strconv.ParseFloat(c.Heartbeat, 64); err == nil {
-		word("SOURCE_HEARTBEAT_PERIOD", strconv.FormatFloat(f, 'f', 3, 64))
+func (o *options) add(option string, value any) {
+	o.set, o.args = append(o.set, option+" = ?"), append(o.args, value)
+}
+
+// text leaves out what is empty.
+func (o *options) text(option, value string) {
+	if value != "" {
+		o.add(option, value)
 	}
-	add("SOURCE_DELAY", c.Delay)
-	text("SOURCE_BIND", c.Bind)
-	text("NETWORK_NAMESPACE", c.NetworkNamespace)
-	flag("SOURCE_SSL", c.TLS)
-	flag("SOURCE_SSL_VERIFY_SERVER_CERT", c.TLSVerify)
-	text("SOURCE_SSL_CA", c.TLSCA)
-	text("SOURCE_SSL_CAPATH", c.TLSCAPath)
-	text("SOURCE_SSL_CERT", c.TLSCert)
-	text("SOURCE_SSL_KEY", c.TLSKey)
-	text("SOURCE_SSL_CIPHER", c.TLSCipher)
-	text("SOURCE_SSL_CRL", c.TLSCRL)
-	text("SOURCE_SSL_CRLPATH", c.TLSCRLPath)
-	text("SOURCE_TLS_VERSION", c.TLSVersion)
+}
+
+func (o *options) word(option, value string) { o.set = append(o.set, option+" = "+value) }
+
+func (o *options) flag(option string, on bool) {
+	o.word(option, map[bool]string{true: "1", false: "0"}[on])
+}
+
+// seconds writes a decimal as the server keeps it.
+func (o *options) seconds(option, value string) {
+	if f, err := strconv.ParseFloat(value, 64); err == nil {
+		o.word(option, strconv.FormatFloat(f, 'f', 3, 64))
+	}
+}
+
+func (d mySQL) changeSource(c SourceConfig) (string, []any, error) {
+	var o options
+	o.add("SOURCE_HOST", c.Host)
+	o.add("SOURCE_PORT", c.Port)
+	o.add("SOURCE_USER", c.User)
+	o.add("SOURCE_PASSWORD", c.Password.Reveal())
+	o.flag("SOURCE_AUTO_POSITION", true)
+	o.add("SOURCE_CONNECT_RETRY", c.ConnectRetry)
+	o.add("SOURCE_RETRY_COUNT", c.RetryCount)
+	o.seconds("SOURCE_HEARTBEAT_PERIOD", c.Heartbeat)
+	o.add("SOURCE_DELAY", c.Delay)
+	o.text("SOURCE_BIND", c.Bind)
+	o.text("NETWORK_NAMESPACE", c.NetworkNamespace)
+	o.flag("SOURCE_SSL", c.TLS)
+	o.flag("SOURCE_SSL_VERIFY_SERVER_CERT", c.TLSVerify)
+	o.text("SOURCE_SSL_CA", c.TLSCA)
+	o.text("SOURCE_SSL_CAPATH", c.TLSCAPath)
+	o.text("SOURCE_SSL_CERT", c.TLSCert)
+	o.text("SOURCE_SSL_KEY", c.TLSKey)
+	o.text("SOURCE_SSL_CIPHER", c.TLSCipher)
+	o.text("SOURCE_SSL_CRL", c.TLSCRL)
+	o.text("SOURCE_SSL_CRLPATH", c.TLSCRLPath)
+	o.text("SOURCE_TLS_VERSION", c.TLSVersion)
 	if c.TLSCiphersuites != nil {
-		add("SOURCE_TLS_CIPHERSUITES", *c.TLSCiphersuites)
+		o.add("SOURCE_TLS_CIPHERSUITES", *c.TLSCiphersuites)
 	}
-	flag("GET_SOURCE_PUBLIC_KEY", c.GetSourcePublicKey)
-	text("SOURCE_PUBLIC_KEY_PATH", c.PublicKeyPath)
-	text("SOURCE_COMPRESSION_ALGORITHMS", c.Compression)
+	o.flag("GET_SOURCE_PUBLIC_KEY", c.GetSourcePublicKey)
+	o.text("SOURCE_PUBLIC_KEY_PATH", c.PublicKeyPath)
+	o.text("SOURCE_COMPRESSION_ALGORITHMS", c.Compression)
 	if c.ZstdLevel > 0 {
-		add("SOURCE_ZSTD_COMPRESSION_LEVEL", c.ZstdLevel)
+		o.add("SOURCE_ZSTD_COMPRESSION_LEVEL", c.ZstdLevel)
 	}
-	flag("SOURCE_CONNECTION_AUTO_FAILOVER", c.AutoFailover)
-	if c.GTIDOnly && v.hasGTIDOnly {
-		flag("GTID_ONLY", true)
+	o.flag("SOURCE_CONNECTION_AUTO_FAILOVER", c.AutoFailover)
+	if c.GTIDOnly && d.hasGTIDOnly {
+		o.flag("GTID_ONLY", true)
 	}
 	if c.PrivilegeUser != "" {
-		set = append(set, "PRIVILEGE_CHECKS_USER = ?@?")
-		args = append(args, c.PrivilegeUser, c.PrivilegeHost)
+		o.set = append(o.set, "PRIVILEGE_CHECKS_USER = ?@?")
+		o.args = append(o.args, c.PrivilegeUser, c.PrivilegeHost)
 	}
-	flag("REQUIRE_ROW_FORMAT", c.RowFormatOnly)
+	o.flag("REQUIRE_ROW_FORMAT", c.RowFormatOnly)
 	switch c.PrimaryKeyCheck {
 	case "STREAM", "ON", "OFF", "GENERATE":
-		word("REQUIRE_TABLE_PRIMARY_KEY_CHECK", c.PrimaryKeyCheck)
+		o.word("REQUIRE_TABLE_PRIMARY_KEY_CHECK", c.PrimaryKeyCheck)
 	}
 	switch c.AnonymousGTIDs {
 	case "":
 	case "OFF", "LOCAL":
-		word("ASSIGN_GTIDS_TO_ANONYMOUS_TRANSACTIONS", c.AnonymousGTIDs)
+		o.word("ASSIGN_GTIDS_TO_ANONYMOUS_TRANSACTIONS", c.AnonymousGTIDs)
 	default:
-		add("ASSIGN_GTIDS_TO_ANONYMOUS_TRANSACTIONS", c.AnonymousGTIDs)
+		o.add("ASSIGN_GTIDS_TO_ANONYMOUS_TRANSACTIONS", c.AnonymousGTIDs)
 	}
-	return "CHANGE REPLICATION SOURCE TO " + strings.Join(set, ", ") + " FOR CHANNEL ?", append(args, c.Channel)
+	return "CHANGE REPLICATION SOURCE TO " + strings.Join(o.set, ", ") + " FOR CHANNEL ?", append(o.args, c.Channel), nil
 }

@@ -40,6 +40,9 @@ func (s *Server) Clone(ctx context.Context, o CloneOrder) error {
 		return err
 	}
 	defer ss.close()
+	if ss.version.flavor != flavorMySQL {
+		return fmt.Errorf("clone: %w: %s has no such statement", ErrVersion, ss.version.flavor)
+	}
 	list := fmt.Sprintf("%s:%d", o.Host, o.Port)
 	if err := ss.exec(ctx, s.o.Timeout, "set the donor list", "SET GLOBAL clone_valid_donor_list = ?", list); err != nil {
 		return err

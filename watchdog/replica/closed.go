@@ -19,37 +19,48 @@ type Openness struct {
 // Openness reads how open the server is. Read it, and write it down, before
 // CloseToClients: a process that dies in between leaves a closed server.
 func (s *Server) Openness(ctx context.Context) (Openness, error) {
-	ss, err := s.session(ctx)
-	if err != nil {
-		return Openness{}, err
-	}
-	defer ss.close()
-	return ss.openness(ctx)
+	return in(ctx, s, func(ss *session) (Openness, error) { return ss.version.openness(ctx, ss) })
 }
 
-func (ss *session) openness(ctx context.Context) (Openness, error) {
+func (mySQL) openness(ctx context.Context, ss *session) (Openness, error) {
 	r, err := ss.one(ctx, "read read_only and offline_mode", `SELECT @@GLOBAL.read_only AS read_only,
 		@@GLOBAL.super_read_only AS super_read_only, @@GLOBAL.offline_mode AS offline_mode`)
 	if err != nil {
 		return Openness{}, err
 	}
 	o := Openness{ReadOnly: r.yes("read_only"), SuperReadOnly: r.yes("super_read_only"), OfflineMode: r.yes("offline_mode")}
-	rows, err := ss.query(ctx, "read replica status", "SHOW REPLICA STATUS")
+	if err := r.err(); err != nil {
+		return Openness{}, named("read read_only and offline_mode", err)
+	}
+	o.ReceiverRunning, err = ss.receives(ctx, "Replica_IO_Running")
+	return o, err
+}
+
+// receives says whether a receiver runs. Connecting is running: it was started
+// and will be again.
+func (ss *session) receives(ctx context.Context, column string) (bool, error) {
+	rows, err := ss.status(ctx)
 	if err != nil {
-		return Openness{}, err
+		return false, err
 	}
+	runs := false
 	for _, st := range rows {
-		// Connecting is running: it was started and will be again.
-		o.ReceiverRunning = o.ReceiverRunning || st.text("Replica_IO_Running") != "No"
-		r.fail(st.err())
+		runs = runs || st.text(column) != "No"
+		if err := st.err(); err != nil {
+			return false, named("read replica status", err)
+		}
 	}
-	return o, named("read read_only and offline_mode", r.err())
+	return runs, nil
 }
 
 // Closed is a server that nobody can write to: its receiver is stopped,
 // super_read_only and offline_mode are on, and a session of its own holds the
 // global read lock, behind which the write even of a promoter with every
 // privilege waits. It ends with Undo, with Release, or with the server.
+//
+// MariaDB has neither of the two variables. There read_only is on, and the
+// sessions of clients were ended; new ones may come, and read. What keeps
+// writers out, those whom read_only lets pass included, is the lock.
 type Closed struct {
 	server *Server
 	lock   *session
@@ -75,28 +86,37 @@ func (s *Server) CloseToClients(ctx context.Context, before Openness) (*Closed, 
 }
 
 func (c *Closed) close(ctx context.Context) error {
-	for _, step := range []struct{ what, text string }{
-		{"keep the locking session", "SET SESSION wait_timeout = 86400, lock_wait_timeout = 60"},
-		{"stop receiver", "STOP REPLICA IO_THREAD"},
-		{"set super_read_only", "SET GLOBAL super_read_only = ON"},
-		{"set offline_mode", "SET GLOBAL offline_mode = ON"},
-		{"take the global read lock", "FLUSH TABLES WITH READ LOCK"},
-	} {
-		if err := c.lock.exec(ctx, closeLimit, step.what, step.text); err != nil {
-			return err
-		}
+	d := c.lock.version
+	if err := c.lock.run(ctx, closeLimit,
+		statement{what: "keep the locking session", text: "SET SESSION wait_timeout = 86400, lock_wait_timeout = 60"},
+		statement{what: "stop receiver", text: d.words().stopReceiver}); err != nil {
+		return err
+	}
+	if err := d.shut(ctx, c.lock, c.before); err != nil {
+		return err
+	}
+	if err := c.lock.exec(ctx, closeLimit, "take the global read lock", "FLUSH TABLES WITH READ LOCK"); err != nil {
+		return err
 	}
 	return c.Check(ctx)
 }
 
+func (mySQL) shut(ctx context.Context, ss *session, _ Openness) error {
+	return ss.run(ctx, closeLimit,
+		statement{what: "set super_read_only", text: "SET GLOBAL super_read_only = ON"},
+		statement{what: "set offline_mode", text: "SET GLOBAL offline_mode = ON"})
+}
+
+func (mySQL) shuts(now Openness) bool { return now.SuperReadOnly && now.OfflineMode }
+
 // Check says whether the server is still closed: the lock's session lives and
 // nobody has turned a variable back.
 func (c *Closed) Check(ctx context.Context) error {
-	now, err := c.lock.openness(ctx)
+	now, err := c.lock.version.openness(ctx, c.lock)
 	if err != nil {
 		return fmt.Errorf("check that the server is closed: %w", err)
 	}
-	if !now.SuperReadOnly || !now.OfflineMode || now.ReceiverRunning {
+	if !c.lock.version.shuts(now) || now.ReceiverRunning {
 		return errors.New("check that the server is closed: somebody opened it again")
 	}
 	return nil
@@ -119,45 +139,54 @@ func (c *Closed) Release() { c.lock.drop() }
 func (s *Server) Reopen(ctx context.Context, before Openness) error {
 	ctx, cancel := context.WithTimeout(ctx, 5*closeLimit)
 	defer cancel()
-	var errs []error
+	var list []statement
+	err := s.retry(ctx, func(ss *session) error { list = ss.version.reopening(before); return nil })
+	errs := []error{err}
+	for _, st := range list {
+		errs = append(errs, s.retry(ctx, func(ss *session) error { return ss.run(ctx, closeLimit, st) }))
+	}
+	if err != nil || !before.ReceiverRunning {
+		return errors.Join(errs...)
+	}
+	now, err := s.promoted(ctx)
+	if err == nil && !now {
+		err = s.retry(ctx, func(ss *session) error {
+			return ss.exec(ctx, closeLimit, "start receiver", ss.version.words().startReceiver)
+		})
+	}
+	return errors.Join(append(errs, err)...)
+}
+
+func (mySQL) reopening(before Openness) []statement {
+	var list []statement
 	open := func(was bool, what, text string) {
 		if !was {
-			errs = append(errs, s.actRetry(ctx, what, text))
+			list = append(list, statement{what: what, text: text})
 		}
 	}
 	open(before.OfflineMode, "restore offline_mode", "SET GLOBAL offline_mode = OFF")
 	open(before.SuperReadOnly, "restore super_read_only", "SET GLOBAL super_read_only = OFF")
 	open(before.ReadOnly, "restore read_only", "SET GLOBAL read_only = OFF") // super_read_only=OFF leaves it on
-	if !before.ReceiverRunning {
-		return errors.Join(errs...)
-	}
-	now, err := s.promoted(ctx)
-	if err == nil && !now {
-		err = s.actRetry(ctx, "start receiver", "START REPLICA IO_THREAD")
-	}
-	return errors.Join(append(errs, err)...)
+	return list
 }
 
 // promoted says that the server was made writable, or lost its source.
 func (s *Server) promoted(ctx context.Context) (bool, error) {
-	ss, err := s.session(ctx)
-	if err != nil {
-		return false, err
-	}
-	defer ss.close()
-	now, err := ss.openness(ctx)
-	if err != nil {
-		return false, err
-	}
-	rows, err := ss.query(ctx, "read replica status", "SHOW REPLICA STATUS")
-	return !now.ReadOnly || len(rows) == 0, err
+	return in(ctx, s, func(ss *session) (bool, error) {
+		now, err := ss.version.openness(ctx, ss)
+		if err != nil {
+			return false, err
+		}
+		rows, err := ss.status(ctx)
+		return !now.ReadOnly || len(rows) == 0, err
+	})
 }
 
-// actRetry tries a statement that must not be left undone until ctx ends: a
-// statement given up a moment ago may still be in its way.
-func (s *Server) actRetry(ctx context.Context, what, text string) error {
+// retry tries what must not be left undone until ctx ends: a statement given
+// up a moment ago may still be in its way.
+func (s *Server) retry(ctx context.Context, act func(*session) error) error {
 	for {
-		err := s.act(ctx, closeLimit, what, text)
+		_, err := in(ctx, s, func(ss *session) (struct{}, error) { return struct{}{}, act(ss) })
 		if err == nil || !errors.Is(err, ErrHung) {
 			return err
 		}

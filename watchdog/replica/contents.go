@@ -11,8 +11,12 @@ import (
 type Contents struct {
 	ClonePlugin bool     // active
 	Encrypted   []string // encrypted tablespaces, at most ten, and encrypting log settings
-	Engines     []string // tables of other engines than InnoDB, as db.table (engine), at most ten
-	EngineCount int      // how many such tables there are
+	// Engines are the tables that a copy of this flavour brings over empty or
+	// not at all, as db.table (engine), at most ten: on MySQL those of any
+	// engine but InnoDB, on MariaDB those of engines that mariadb-backup passes
+	// over.
+	Engines     []string
+	EngineCount int // how many such tables there are
 	// Plugins are the active plugins that were loaded from a library: a clone
 	// is refused by a recipient that does not have them all.
 	Plugins []string
@@ -21,17 +25,22 @@ type Contents struct {
 // MayHold reads the contents. Needs PROCESS and REFERENCES on *.*: without
 // the latter information_schema would hide the tables.
 func (s *Server) MayHold(ctx context.Context) (Contents, error) {
-	ss, err := s.session(ctx)
-	if err != nil {
-		return Contents{}, err
-	}
-	defer ss.close()
-	if err := ss.mustHold(ctx, "REFERENCES"); err != nil {
-		return Contents{}, fmt.Errorf("list tables: %w", err)
-	}
-	var c Contents
-	if c.Plugins, err = ss.names(ctx, "list plugins", `SELECT PLUGIN_NAME AS name FROM information_schema.PLUGINS
-		WHERE PLUGIN_STATUS = 'ACTIVE' AND PLUGIN_LIBRARY IS NOT NULL ORDER BY 1`); err != nil {
+	return in(ctx, s, func(ss *session) (Contents, error) {
+		if err := ss.mustHold(ctx, "REFERENCES"); err != nil {
+			return Contents{}, fmt.Errorf("list tables: %w", err)
+		}
+		return ss.version.contents(ctx, ss)
+	})
+}
+
+// plugins are the active ones that were loaded from a library.
+func (ss *session) plugins(ctx context.Context) ([]string, error) {
+	return ss.names(ctx, "list plugins", `SELECT PLUGIN_NAME AS name FROM information_schema.PLUGINS
+		WHERE PLUGIN_STATUS = 'ACTIVE' AND PLUGIN_LIBRARY IS NOT NULL ORDER BY 1`)
+}
+
+func (mySQL) contents(ctx context.Context, ss *session) (c Contents, err error) {
+	if c.Plugins, err = ss.plugins(ctx); err != nil {
 		return Contents{}, err
 	}
 	for _, p := range c.Plugins {
@@ -43,19 +52,25 @@ func (s *Server) MayHold(ctx context.Context) (Contents, error) {
 			AND VARIABLE_NAME IN ('innodb_redo_log_encrypt', 'innodb_undo_log_encrypt')`); err != nil {
 		return Contents{}, err
 	}
-	const others = ` FROM information_schema.TABLES WHERE TABLE_TYPE = 'BASE TABLE' AND ENGINE <> 'InnoDB'
-		AND TABLE_SCHEMA NOT IN ('mysql', 'sys', 'performance_schema', 'information_schema')`
+	err = ss.others(ctx, &c, `TABLE_TYPE = 'BASE TABLE' AND ENGINE <> 'InnoDB'`)
+	return c, err
+}
+
+// others fills in the tables of people's schemas that which selects.
+func (ss *session) others(ctx context.Context, c *Contents, which string) error {
 	const counting = "count tables of other engines"
-	rows, err := ss.queryWithin(ctx, slowLimit, counting, "SELECT COUNT(*) AS n"+others)
+	from := " FROM information_schema.TABLES WHERE " + which +
+		" AND TABLE_SCHEMA NOT IN ('mysql', 'sys', 'performance_schema', 'information_schema')"
+	rows, err := ss.queryWithin(ctx, slowLimit, counting, "SELECT COUNT(*) AS n"+from)
 	if err != nil || len(rows) != 1 {
-		return Contents{}, errors.Join(fmt.Errorf("%s: %d rows", counting, len(rows)), err)
+		return errors.Join(fmt.Errorf("%s: %d rows", counting, len(rows)), err)
 	}
 	c.EngineCount = rows[0].int("n")
 	if c.Engines, err = ss.names(ctx, "list tables of other engines",
-		"SELECT CONCAT(TABLE_SCHEMA, '.', TABLE_NAME, ' (', ENGINE, ')') AS name"+others+" ORDER BY 1 LIMIT 10"); err != nil {
-		return Contents{}, err
+		"SELECT CONCAT(TABLE_SCHEMA, '.', TABLE_NAME, ' (', ENGINE, ')') AS name"+from+" ORDER BY 1 LIMIT 10"); err != nil {
+		return err
 	}
-	return c, named(counting, rows[0].err())
+	return named(counting, rows[0].err())
 }
 
 // names reads a list of one column "name".
@@ -74,15 +89,15 @@ func (ss *session) names(ctx context.Context, what, text string) ([]string, erro
 	return out, nil
 }
 
-// MissingForDonor says, one line each, what this server lacks to be cloned
-// from by account@localhost; nothing means that it can be. Whether the
-// account maps to the right system user shows only when it logs in.
+// MissingForDonor says, one line each, what this server lacks to be copied
+// from by account@localhost, an AccountClone on MySQL and an AccountBackup on
+// MariaDB; nothing means that it can be. Whether the account maps to the right
+// system user shows only when it logs in.
 func (s *Server) MissingForDonor(ctx context.Context, account string) ([]string, error) {
-	ss, err := s.session(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer ss.close()
+	return in(ctx, s, func(ss *session) ([]string, error) { return ss.version.missingForDonor(ctx, ss, account) })
+}
+
+func (mySQL) missingForDonor(ctx context.Context, ss *session, account string) ([]string, error) {
 	const what = "look for the donor's account"
 	r, err := ss.one(ctx, what, `SELECT
 		(SELECT COUNT(*) FROM information_schema.PLUGINS WHERE PLUGIN_NAME = 'clone' AND PLUGIN_STATUS = 'ACTIVE') AS clone,

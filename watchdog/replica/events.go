@@ -22,6 +22,10 @@ func (s *Server) DisableEvents(ctx context.Context) (int, error) {
 	if err := ss.mustBePrivate(ctx); err != nil {
 		return 0, fmt.Errorf("disable events: %w", err)
 	}
+	return ss.version.disableEvents(ctx, ss)
+}
+
+func (d mySQL) disableEvents(ctx context.Context, ss *session) (int, error) {
 	// Without EVENT the list would be empty instead of refused.
 	if err := ss.mustHold(ctx, "EVENT"); err != nil {
 		return 0, fmt.Errorf("disable events: %w", err)
@@ -36,7 +40,7 @@ func (s *Server) DisableEvents(ctx context.Context) (int, error) {
 		if err := r.err(); err != nil || !ok {
 			return 0, errors.Join(fmt.Errorf("disable event %s: definer %q cannot be read", event, r.text("definer")), err)
 		}
-		text := "ALTER DEFINER = " + identifier(user) + "@" + identifier(host) + " EVENT " + event + " " + ss.version.disableOnPeer
+		text := "ALTER DEFINER = " + identifier(user) + "@" + identifier(host) + " EVENT " + event + " " + d.disableOnPeer
 		if err := ss.exec(ctx, closeLimit, "disable event "+event, text); err != nil {
 			return 0, err
 		}

@@ -106,11 +106,16 @@ func TestApplierFaults(t *testing.T) {
 // diagnosed waits for a diagnosis.
 func diagnosed(t *testing.T, class watchdog.Class, reason string) watchdog.Diagnosis {
 	t.Helper()
+	return lab.diagnosed(t, class, reason)
+}
+
+func (p *pair) diagnosed(t *testing.T, class watchdog.Class, reason string) watchdog.Diagnosis {
+	t.Helper()
 	var d watchdog.Diagnosis
 	var m watchdog.Memory
 	deadline := time.Now().Add(30 * time.Second)
 	for {
-		obs := lab.replica.own.Observe(t.Context())
+		obs := p.replica.own.Observe(t.Context())
 		d, m = watchdog.Diagnose(m, obs, watchdog.PrimaryFacts{}, time.Now(), watchdog.DiagnoseConfig{MaxLag: time.Minute})
 		if d.Class == class && d.Reason == reason {
 			return d

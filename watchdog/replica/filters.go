@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// Filter is one replication filter, as the performance schema writes it.
+// Filter is one replication filter, as the server writes it.
 type Filter struct {
 	Name string `json:"name"` // such as REPLICATE_DO_DB
 	Rule string `json:"rule"`
@@ -16,7 +16,7 @@ type Filter struct {
 
 // filters reads the filters that were set by statement; one that was emptied
 // counts as none.
-func (ss *session) filters(ctx context.Context, channel string) ([]Filter, error) {
+func (mySQL) filters(ctx context.Context, ss *session, channel string) ([]Filter, error) {
 	rows, err := ss.query(ctx, "read replication filters", `SELECT FILTER_NAME AS name, FILTER_RULE AS rule
 		FROM performance_schema.replication_applier_filters
 		WHERE CHANNEL_NAME = ? AND FILTER_RULE <> '' AND CONFIGURED_BY LIKE 'CHANGE\\_REPLICATION\\_FILTER%' ORDER BY 1`, channel)
@@ -38,7 +38,7 @@ func (ss *session) filters(ctx context.Context, channel string) ([]Filter, error
 // are read back, because a name with a comma in it would not survive the way
 // the server writes rules.
 func (ss *session) setFilters(ctx context.Context, channel string, want []Filter) error {
-	old, err := ss.filters(ctx, channel)
+	old, err := ss.version.filters(ctx, ss, channel)
 	if err != nil {
 		return err
 	}
@@ -49,16 +49,18 @@ func (ss *session) setFilters(ctx context.Context, channel string, want []Filter
 		}
 	}
 	for _, f := range append(set, want...) {
-		rule, err := filterRule(f)
+		st, err := ss.version.setFilter(channel, f)
 		if err != nil {
-			return fmt.Errorf("set replication filter: %w", err)
+			return named("set replication filter", err)
 		}
-		text := "CHANGE REPLICATION FILTER " + f.Name + " = (" + rule + ") FOR CHANNEL ?"
-		if err := ss.exec(ctx, slowLimit, "set replication filter", text, channel); err != nil {
+		if st.text == "" { // it was set with the source
+			continue
+		}
+		if err := ss.run(ctx, slowLimit, st); err != nil {
 			return err
 		}
 	}
-	got, err := ss.filters(ctx, channel)
+	got, err := ss.version.filters(ctx, ss, channel)
 	if err != nil {
 		return err
 	}
@@ -66,6 +68,12 @@ func (ss *session) setFilters(ctx context.Context, channel string, want []Filter
 		return errors.New("set replication filters: the server has others now")
 	}
 	return nil
+}
+
+func (mySQL) setFilter(channel string, f Filter) (statement, error) {
+	rule, err := filterRule(f)
+	text := "CHANGE REPLICATION FILTER " + f.Name + " = (" + rule + ") FOR CHANNEL ?"
+	return statement{"set replication filter", text, []any{channel}}, err
 }
 
 // filterNames are all filters there are: a name comes from a server or a

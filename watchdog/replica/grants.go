@@ -5,54 +5,70 @@ import (
 	"strings"
 )
 
-// Account is one of the two accounts that resilver needs in every server.
+// Account is one of the accounts that resilver needs in every server.
 type Account string
 
 // The accounts.
 const (
 	AccountSidecar Account = "sidecar" // the sidecar's own
-	AccountClone   Account = "clone"   // what a recipient's clone logs in as
+	AccountClone   Account = "clone"   // MySQL: what a recipient's clone logs in as
+	AccountBackup  Account = "backup"  // MariaDB: what mariadb-backup logs in as
 )
 
 // GrantsOptions says whom the statements are for.
 type GrantsOptions struct {
-	Flavor  string // mysql
+	Flavor  string // mysql | mariadb
 	Account Account
 	Name    string // the account's name, at localhost
-	OSUser  string // the system user it belongs to; empty: the account has a password instead
+	// OSUser is the system user it belongs to; empty: the account has a
+	// password instead. On MariaDB it must be Name: unix_socket knows no other.
+	OSUser string
 }
+
+// grant is what one right is given on.
+type grant struct{ privileges, on string }
 
 // Grants returns the statements that make an account with the fewest rights
 // it can do its work with. They are run on the primary, and replicate. They
-// need auth_socket loaded where OSUser is set. Tried on MySQL 9.7: every
-// method of Server works with exactly these, and each of them is needed.
+// need auth_socket loaded where OSUser is set, on MySQL. Tried on MySQL 9.7
+// and MariaDB 10.11: every method of Server works with exactly these, and each
+// of them is needed.
 func Grants(o GrantsOptions) ([]string, error) {
-	if o.Flavor != flavorMySQL {
-		return nil, fmt.Errorf("grants: flavour %q is not known", o.Flavor)
-	}
 	if o.Name == "" {
 		return nil, fmt.Errorf("grants: no account name")
 	}
 	who := literal(o.Name) + "@'localhost'"
-	by := " IDENTIFIED WITH auth_socket AS " + literal(o.OSUser)
-	if o.OSUser == "" {
-		by = " IDENTIFIED BY '<password>'"
+	by := " IDENTIFIED BY '<password>'"
+	var rights []grant
+	switch o.Flavor {
+	case flavorMySQL:
+		if o.OSUser != "" {
+			by = " IDENTIFIED WITH auth_socket AS " + literal(o.OSUser)
+		}
+		rights = map[Account][]grant{AccountSidecar: sidecarGrants, AccountClone: {{"BACKUP_ADMIN", "*.*"}}}[o.Account]
+	case flavorMariaDB:
+		if o.OSUser != "" && o.OSUser != o.Name {
+			return nil, fmt.Errorf("grants: on MariaDB the account of system user %q must have its name, not %q", o.OSUser, o.Name)
+		}
+		if o.OSUser != "" {
+			by = " IDENTIFIED VIA unix_socket"
+		}
+		rights = map[Account][]grant{AccountSidecar: mariadbGrants, AccountBackup: backupGrants}[o.Account]
+	default:
+		return nil, fmt.Errorf("grants: flavour %q is not known", o.Flavor)
+	}
+	if rights == nil {
+		return nil, fmt.Errorf("grants: account %q is not known on %s", o.Account, o.Flavor)
 	}
 	out := []string{"CREATE USER IF NOT EXISTS " + who + by}
-	switch o.Account {
-	case AccountClone:
-		return append(out, "GRANT BACKUP_ADMIN ON *.* TO "+who), nil
-	case AccountSidecar:
-		for _, g := range sidecarGrants {
-			out = append(out, "GRANT "+g.privileges+" ON "+g.on+" TO "+who)
-		}
-		return out, nil
+	for _, g := range rights {
+		out = append(out, "GRANT "+g.privileges+" ON "+g.on+" TO "+who)
 	}
-	return nil, fmt.Errorf("grants: account %q is not known", o.Account)
+	return out, nil
 }
 
-// sidecarGrants are the rights of the sidecar's account, and what for.
-var sidecarGrants = []struct{ privileges, on string }{
+// sidecarGrants are the rights of the sidecar's account on MySQL, and what for.
+var sidecarGrants = []grant{
 	// SHOW REPLICA STATUS; SHOW REPLICAS.
 	{"REPLICATION CLIENT, REPLICATION SLAVE", "*.*"},
 	// RESET REPLICA ALL, RESET BINARY LOGS AND GTIDS, FLUSH TABLES WITH READ
@@ -73,6 +89,25 @@ var sidecarGrants = []struct{ privileges, on string }{
 	{"SELECT (User, Host, plugin, account_locked)", "mysql.user"},
 	{"SELECT", "mysql.global_grants"},
 }
+
+// mariadbGrants are those on MariaDB.
+var mariadbGrants = []grant{
+	// SHOW ALL SLAVES STATUS; SHOW BINARY LOGS.
+	{"SLAVE MONITOR, BINLOG MONITOR", "*.*"},
+	// RESET SLAVE ALL, RESET MASTER, FLUSH TABLES WITH READ LOCK; InnoDB's
+	// tables in information_schema; seeing that tables exist.
+	{"RELOAD, PROCESS, REFERENCES", "*.*"},
+	// STOP, START, CHANGE and gtid_slave_pos; SHOW SLAVE HOSTS; sql_log_bin;
+	// read_only, and writing under it; ending sessions of others.
+	{"REPLICATION SLAVE ADMIN, REPLICATION MASTER ADMIN, BINLOG ADMIN, READ_ONLY ADMIN, CONNECTION ADMIN", "*.*"},
+	// The primary's events, in a copy.
+	{"SELECT, UPDATE", "mysql.event"},
+	// Whether the account of mariadb-backup is there, with its rights.
+	{"SELECT (User, Host, Priv)", "mysql.global_priv"},
+}
+
+// backupGrants are what mariadb-backup --slave-info needs, and no more.
+var backupGrants = []grant{{"RELOAD, PROCESS, BINLOG MONITOR, SLAVE MONITOR", "*.*"}}
 
 // GrantsText is Grants as a script.
 func GrantsText(o GrantsOptions) (string, error) {

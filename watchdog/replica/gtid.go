@@ -4,104 +4,126 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"regexp"
-	"strings"
+
+	"resilver/watchdog"
 )
 
-// GTID sets are compared by a server, never by their text: there are tagged
-// ones, and more than one way to write the same set.
+// GTID sets are opaque outside this package, and of the flavour of the server
+// that wrote them. MySQL's are counted by a server; MariaDB has no functions
+// for it, so its are counted here (mariadb_gtid.go).
 
 // GTIDSubtract returns what is in a and not in b.
 func (s *Server) GTIDSubtract(ctx context.Context, a, b string) (string, error) {
-	return s.gtidFunction(ctx, "subtract gtid sets", "SELECT GTID_SUBTRACT(?, ?) AS answer", a, b)
+	return in(ctx, s, func(ss *session) (string, error) { return ss.subtract(ctx, a, b) })
 }
 
-// GTIDUnion returns what is in a or in b. The server has no function for it,
-// but reads "a,b" as the union, and subtracting nothing makes it write that
-// as one set.
-func (s *Server) GTIDUnion(ctx context.Context, a, b string) (string, error) {
-	if a != "" && b != "" {
-		a += ","
+// subtract refuses what is not a whole set before it is counted.
+func (ss *session) subtract(ctx context.Context, a, b string) (string, error) {
+	a, b, err := ss.sets("subtract gtid sets", a, b)
+	if err != nil {
+		return "", err
 	}
-	return s.gtidFunction(ctx, "unite gtid sets", "SELECT GTID_SUBTRACT(?, ?) AS answer", a+b, "")
+	return ss.version.subtract(ctx, ss, a, b)
+}
+
+// GTIDUnion returns what is in a or in b.
+func (s *Server) GTIDUnion(ctx context.Context, a, b string) (string, error) {
+	return in(ctx, s, func(ss *session) (string, error) {
+		a, b, err := ss.sets("unite gtid sets", a, b)
+		if err != nil {
+			return "", err
+		}
+		return ss.version.unite(ctx, ss, a, b)
+	})
 }
 
 // GTIDSubset says that all of a is in b.
 func (s *Server) GTIDSubset(ctx context.Context, a, b string) (bool, error) {
-	answer, err := s.gtidFunction(ctx, "compare gtid sets", "SELECT GTID_SUBSET(?, ?) AS answer", a, b)
+	return in(ctx, s, func(ss *session) (bool, error) { return ss.subset(ctx, a, b) })
+}
+
+func (ss *session) subset(ctx context.Context, a, b string) (bool, error) {
+	a, b, err := ss.sets("compare gtid sets", a, b)
 	if err != nil {
 		return false, err
 	}
-	if answer != "0" && answer != "1" {
-		return false, fmt.Errorf("compare gtid sets: the server answered %q", answer)
-	}
-	return answer == "1", nil
+	return ss.version.subset(ctx, ss, a, b)
 }
 
-func (s *Server) gtidFunction(ctx context.Context, what, text, a, b string) (string, error) {
+func (ss *session) sets(what, a, b string) (string, string, error) {
 	a, b = oneLine(a), oneLine(b)
 	for _, set := range []string{a, b} {
-		if err := wholeSet(set); err != nil {
-			return "", fmt.Errorf("%s: %w", what, err)
+		if err := ss.version.wholeSet(set); err != nil {
+			return "", "", named(what, err)
 		}
 	}
-	return s.scalar(ctx, what, text, a, b)
+	return a, b, nil
 }
 
-// A set is source:interval:…:tag:interval:… joined by commas.
-var (
-	gtidSource   = regexp.MustCompile(`^[0-9a-fA-F-]{32,36}$`)
-	gtidInterval = regexp.MustCompile(`^[0-9]+(-[0-9]+)?$`)
-	gtidTag      = regexp.MustCompile(`^[a-z_][a-z0-9_]{0,31}$`)
-)
+// GTIDBeyond is the errant rule: what of set, held by the server with that
+// server_id, is not in what primary has. On MySQL it is GTIDSubtract. On
+// MariaDB a primary that was itself set up from a copy has nothing of servers
+// that wrote only before that, other than the position it started from; see
+// gtids.beyond.
+func (s *Server) GTIDBeyond(ctx context.Context, set string, id uint32, primary watchdog.Observation) (string, error) {
+	const what = "compare with the primary's gtid set"
+	return in(ctx, s, func(ss *session) (string, error) {
+		set, known, err := ss.sets(what, set, primary.Executed)
+		if err == nil {
+			primary.Executed = known
+			err = ss.version.wholeSet(primary.Replicated)
+		}
+		if err != nil {
+			return "", named(what, err)
+		}
+		return ss.version.beyond(ctx, ss, set, id, primary)
+	})
+}
 
-// wholeSet refuses a set that was cut off. The server would read a source
-// without a number as nothing (seen on 9.7), and nothing is part of any set.
-func wholeSet(set string) error {
-	if set == "" {
-		return nil
-	}
-	for _, of := range strings.Split(set, ",") {
-		source, rest, _ := strings.Cut(of, ":")
-		ok, open := gtidSource.MatchString(source), false // open: a tag waits for its numbers
-		for _, p := range strings.Split(rest, ":") {
-			tag := gtidTag.MatchString(p)
-			ok = ok && (gtidInterval.MatchString(p) || tag && !open)
-			open = tag
+// GTIDPast is the set of a copy that was taken at position from a server with
+// that history (its executed set, read after the copy). MySQL's backups report
+// all of it, and position is returned as it is. MariaDB's report only the last
+// transaction of each domain; restoring no more would leave the rebuilt server
+// without a word of those that other servers wrote before.
+func (s *Server) GTIDPast(ctx context.Context, position, history string) (string, error) {
+	const what = "extend the position of a copy"
+	return in(ctx, s, func(ss *session) (string, error) {
+		position, history, err := ss.sets(what, position, history)
+		if err != nil {
+			return "", err
 		}
-		if !ok || open {
-			return fmt.Errorf("%q is not a gtid set", set)
-		}
-	}
-	return nil
+		out, err := ss.version.past(position, history)
+		return out, named(what, err)
+	})
 }
 
 // Executed is the set of all transactions this server has applied.
 func (s *Server) Executed(ctx context.Context) (string, error) {
-	return s.scalar(ctx, "read gtid_executed", "SELECT @@GLOBAL.gtid_executed AS answer")
+	return in(ctx, s, func(ss *session) (string, error) { return ss.version.executed(ctx, ss) })
 }
 
-// Purged is the part of Executed that is in no binary log of this server.
+// Purged is the part of Executed that is in no binary log of this server. On
+// MariaDB it is the position before its first binary log.
 func (s *Server) Purged(ctx context.Context) (string, error) {
-	return s.scalar(ctx, "read gtid_purged", "SELECT @@GLOBAL.gtid_purged AS answer")
+	return in(ctx, s, func(ss *session) (string, error) { return ss.version.purged(ctx, ss) })
 }
 
 // Retrieved is what this server has received from its sources, applied or
 // not. Empty is an answer: no source, or nothing received since the relay
 // logs began.
 func (s *Server) Retrieved(ctx context.Context) (string, error) {
-	ss, err := s.session(ctx)
-	if err != nil {
-		return "", err
-	}
-	defer ss.close()
-	rows, err := ss.query(ctx, "read replica status", "SHOW REPLICA STATUS")
+	return in(ctx, s, func(ss *session) (string, error) { return ss.version.retrieved(ctx, ss) })
+}
+
+// retrievedBy adds up one column of the status of all channels.
+func (ss *session) retrievedBy(ctx context.Context, column string) (string, error) {
+	rows, err := ss.status(ctx)
 	if err != nil {
 		return "", err
 	}
 	all := ""
 	for _, r := range rows {
-		set := r.gtids("Retrieved_Gtid_Set")
+		set := r.gtids(column)
 		if err := r.err(); err != nil {
 			return "", fmt.Errorf("read replica status: %w", err)
 		}
@@ -111,6 +133,11 @@ func (s *Server) Retrieved(ctx context.Context) (string, error) {
 		all += set
 	}
 	return all, nil
+}
+
+// status reads the status of all channels.
+func (ss *session) status(ctx context.Context) ([]*row, error) {
+	return ss.query(ctx, "read replica status", ss.version.words().status)
 }
 
 // RestoreGTIDs makes set the executed set of a private server, and its purged
@@ -127,22 +154,24 @@ func (s *Server) RestoreGTIDs(ctx context.Context, set string) error {
 	if err := ss.mustBePrivate(ctx); err != nil {
 		return fmt.Errorf("restore gtids: %w", err)
 	}
-	if err := wholeSet(set); err != nil { // a malformed set must not cost the logs
+	if err := ss.version.wholeSet(set); err != nil { // a malformed set must not cost the logs
 		return fmt.Errorf("restore gtids: %w", err)
 	}
-	if err := ss.exec(ctx, slowLimit, "reset binary logs and gtids", ss.version.resetGTIDs); err != nil {
+	if set, err = ss.version.restore(ctx, ss, set); err != nil {
 		return err
 	}
-	if err := ss.exec(ctx, slowLimit, "set gtid_purged", "SET GLOBAL gtid_purged = ?", set); err != nil {
-		return err
-	}
-	r, err := ss.one(ctx, "check gtid_executed", `SELECT GTID_SUBSET(@@GLOBAL.gtid_executed, ?)
-		AND GTID_SUBSET(?, @@GLOBAL.gtid_executed) AS same`, set, set)
+	now, err := ss.version.executed(ctx, ss)
 	if err != nil {
 		return err
 	}
-	if !r.yes("same") {
-		return errors.New("restore gtids: the executed set is not the one that was set")
+	for _, pair := range [][2]string{{now, set}, {set, now}} {
+		same, err := ss.subset(ctx, pair[0], pair[1])
+		if err != nil {
+			return err
+		}
+		if !same {
+			return errors.New("restore gtids: the executed set is not the one that was set")
+		}
 	}
 	return nil
 }
@@ -161,12 +190,7 @@ func (ss *session) mustBePrivate(ctx context.Context) error {
 }
 
 // scalar runs a query of one row with one column "answer".
-func (s *Server) scalar(ctx context.Context, what, text string, args ...any) (string, error) {
-	ss, err := s.session(ctx)
-	if err != nil {
-		return "", err
-	}
-	defer ss.close()
+func (ss *session) scalar(ctx context.Context, what, text string, args ...any) (string, error) {
 	r, err := ss.one(ctx, what, text, args...)
 	if err != nil {
 		return "", err
@@ -174,5 +198,5 @@ func (s *Server) scalar(ctx context.Context, what, text string, args ...any) (st
 	if r.null("answer") {
 		return "", fmt.Errorf("%s: the server answered NULL", what)
 	}
-	return r.gtids("answer"), nil
+	return r.gtids("answer"), named(what, r.err())
 }

@@ -24,23 +24,30 @@ import (
 	"resilver/watchdog"
 )
 
-// node is one real mysqld of these tests.
+// node is one real server of these tests.
 type node struct {
 	dir, datadir, socket string
 	port                 int
 	args                 []string
+	program              func(args ...string) (*exec.Cmd, error)
+	maria                bool
 	cmd                  *exec.Cmd
 	done                 chan struct{}
 	root                 *sql.DB // as root, writing binary logs
 	own                  *Server // as the sidecar's account
 }
 
-// lab is the one source and replica that all tests share.
-var lab struct {
-	dir             string
-	owner           *syscall.Credential // nil: servers run as we do
+// pair is a source and its replica.
+type pair struct {
 	source, replica *node
 	broken          string // the test after which the replica did not come back
+}
+
+// lab is the one pair of MySQL that all tests share, and where it lies.
+var lab struct {
+	dir   string
+	owner *syscall.Credential // nil: servers run as we do
+	pair
 }
 
 func TestMain(m *testing.M) {
@@ -65,7 +72,7 @@ func run(m *testing.M) int {
 }
 
 func tearDown() {
-	for _, n := range []*node{lab.replica, lab.source} {
+	for _, n := range []*node{lab.replica, lab.source, maria.replica, maria.source} {
 		if n != nil {
 			n.kill()
 		}
@@ -163,22 +170,8 @@ const replPassword = `p'a"ss\word ?; -- x`
 
 // newNode prepares a server of its own directory and account.
 func newNode(name string, id int, extra ...string) (*node, error) {
-	n := &node{dir: filepath.Join(lab.dir, name)}
-	n.datadir, n.socket = filepath.Join(n.dir, "data"), filepath.Join(n.dir, "s.sock")
-	if err := os.MkdirAll(n.dir, 0o755); err != nil {
-		return nil, err
-	}
-	if lab.owner != nil {
-		if err := os.Chown(n.dir, int(lab.owner.Uid), int(lab.owner.Gid)); err != nil {
-			return nil, err
-		}
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return nil, err
-	}
-	n.port = l.Addr().(*net.TCPAddr).Port
-	if err := l.Close(); err != nil {
+	n := &node{dir: filepath.Join(lab.dir, name), program: mysqld}
+	if err := n.place(); err != nil {
 		return nil, err
 	}
 	// Not --no-defaults: that would leave mysqld-auto.cnf unread too.
@@ -193,16 +186,41 @@ func newNode(name string, id int, extra ...string) (*node, error) {
 		"--plugin-load-add=mysql_clone.so", "--plugin-load-add=auth_socket.so", "--sync-binlog=0",
 		"--innodb-flush-log-at-trx-commit=2", "--innodb-buffer-pool-size=16M", "--innodb-redo-log-capacity=16M",
 		"--auto-generate-certs=OFF", "--innodb-buffer-pool-load-at-startup=0", "--innodb-buffer-pool-dump-at-shutdown=0"}, extra...)
-	if n.root, err = sql.Open("mysql", "root@unix("+n.socket+")/"); err != nil {
-		return nil, err
+	return n, n.open(Options{User: "resilver"})
+}
+
+// place gives the node a directory and a port of its own.
+func (n *node) place() error {
+	n.datadir, n.socket = filepath.Join(n.dir, "data"), filepath.Join(n.dir, "s.sock")
+	if err := os.MkdirAll(n.dir, 0o755); err != nil {
+		return err
 	}
-	n.own, err = Open(Options{Socket: n.socket, User: "resilver", Timeout: 5 * time.Second, Logger: slog.New(slog.DiscardHandler)})
-	return n, err
+	if lab.owner != nil {
+		if err := os.Chown(n.dir, int(lab.owner.Uid), int(lab.owner.Gid)); err != nil {
+			return err
+		}
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	n.port = l.Addr().(*net.TCPAddr).Port
+	return l.Close()
+}
+
+// open prepares sessions as root, and as the sidecar's account.
+func (n *node) open(o Options) (err error) {
+	if n.root, err = sql.Open("mysql", "root@unix("+n.socket+")/"); err != nil {
+		return err
+	}
+	o.Socket, o.Timeout, o.Logger = n.socket, 5*time.Second, slog.New(slog.DiscardHandler)
+	n.own, err = Open(o)
+	return err
 }
 
 // start starts the server and waits until it answers.
 func (n *node) start(extra ...string) error {
-	cmd, err := mysqld(append(n.args, extra...)...)
+	cmd, err := n.program(append(n.args, extra...)...)
 	if err != nil {
 		return err
 	}
@@ -218,9 +236,9 @@ func (n *node) start(extra ...string) error {
 		select {
 		case <-n.done:
 			log, _ := os.ReadFile(filepath.Join(n.dir, "error.log"))
-			return fmt.Errorf("mysqld ended: %s\n%s", out.String(), log)
+			return fmt.Errorf("the server ended: %s\n%s", out.String(), log)
 		case <-deadline:
-			return errors.New("mysqld does not answer")
+			return errors.New("the server does not answer")
 		case <-time.After(50 * time.Millisecond):
 		}
 	}
@@ -270,11 +288,15 @@ func mysqld(args ...string) (*exec.Cmd, error) {
 		args = append(args, "--lc-messages-dir="+root+"/usr/share/mysql", "--character-sets-dir="+root+"/usr/share/mysql/charsets",
 			"--plugin-dir="+root+"/usr/lib/mysql/plugin")
 	}
-	cmd := exec.Command(path, append(args, "--secure-file-priv=", "--mysqlx=OFF")...)
+	return owned(exec.Command(path, append(args, "--secure-file-priv=", "--mysqlx=OFF")...)), nil
+}
+
+// owned has a command run as the servers do, and die with us.
+func owned(cmd *exec.Cmd) *exec.Cmd {
 	cmd.Dir = lab.dir
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL, Credential: lab.owner}
 	cmd.WaitDelay = time.Second
-	return cmd, nil
+	return cmd
 }
 
 // copyTree copies a stopped server's datadir, without its identity.
@@ -313,6 +335,10 @@ func (n *node) must(t *testing.T, statements ...string) {
 // locally changes the replica alone.
 func (n *node) locally(t *testing.T, statements ...string) {
 	t.Helper()
+	if n.maria { // root writes under read_only
+		n.must(t, append(append([]string{"SET SESSION sql_log_bin=0"}, statements...), "SET SESSION sql_log_bin=1")...)
+		return
+	}
 	all := append([]string{"SET GLOBAL super_read_only=OFF", "SET SESSION sql_log_bin=0"}, statements...)
 	n.must(t, append(all, "SET SESSION sql_log_bin=1", "SET GLOBAL super_read_only=ON")...)
 }
@@ -341,27 +367,37 @@ func until(t *testing.T, what string, ok func() bool) {
 // healthy waits until the replica has applied all that the source has.
 func healthy(t *testing.T) watchdog.Observation {
 	t.Helper()
-	if lab.broken != "" {
-		t.Fatalf("%s left the replica broken", lab.broken)
+	return lab.healthy(t)
+}
+
+func (p *pair) healthy(t *testing.T) watchdog.Observation {
+	t.Helper()
+	if p.broken != "" {
+		t.Fatalf("%s left the replica broken", p.broken)
 	}
-	lab.broken = t.Name()
+	p.broken = t.Name()
 	var obs watchdog.Observation
 	until(t, "the replica to catch up", func() bool {
-		want, err := lab.source.own.Executed(t.Context())
+		want, err := p.source.own.Executed(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
-		obs = lab.replica.own.Observe(t.Context())
+		obs = p.replica.own.Observe(t.Context())
 		return obs.Reachable && len(obs.Sources) == 1 && obs.Sources[0].Receiver.Running == watchdog.ThreadRunning &&
-			obs.Sources[0].Applier.Running == watchdog.ThreadRunning && contains(t, want, obs.Executed)
+			obs.Sources[0].Applier.Running == watchdog.ThreadRunning && p.contains(t, want, obs.Executed)
 	})
-	lab.broken = ""
+	p.broken = ""
 	return obs
 }
 
 func contains(t *testing.T, part, whole string) bool {
 	t.Helper()
-	ok, err := lab.source.own.GTIDSubset(t.Context(), part, whole)
+	return lab.contains(t, part, whole)
+}
+
+func (p *pair) contains(t *testing.T, part, whole string) bool {
+	t.Helper()
+	ok, err := p.source.own.GTIDSubset(t.Context(), part, whole)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,8 +11,8 @@ import (
 	"resilver/watchdog"
 )
 
-// Observe looks at the server once: five statements in one session, six where
-// a thread shows an error. Nothing is written. Either everything could be
+// Observe looks at the server once: six statements at most, in one session.
+// Nothing is written. Either everything could be
 // read, or the observation is not reachable and says why.
 func (s *Server) Observe(ctx context.Context) watchdog.Observation {
 	obs := watchdog.Observation{At: time.Now()}
@@ -31,6 +31,10 @@ func (s *Server) observe(ctx context.Context, obs *watchdog.Observation) error {
 	}
 	defer ss.close()
 	obs.Flavor, obs.Version, obs.VersionNumber = ss.version.flavor, ss.version.text, ss.version.number
+	return ss.version.observe(ctx, ss, obs)
+}
+
+func (mySQL) observe(ctx context.Context, ss *session, obs *watchdog.Observation) error {
 	for _, part := range []func(context.Context, *watchdog.Observation) error{
 		ss.observeVariables, ss.observeSources, ss.observeAttached, ss.observeStatus,
 	} {
@@ -138,17 +142,22 @@ func semiSync(values map[string]string) watchdog.SemiSync {
 	}
 }
 
-// DataBytes is the size of all InnoDB tablespaces but the temporary ones: what
-// a clone copies, without redo. It opens every file, so ask rarely. Needs PROCESS.
+// DataBytes is the size of the data that a copy carries, without redo and
+// temporary tables. It opens every file, so ask rarely. Needs PROCESS.
 func (s *Server) DataBytes(ctx context.Context) (int64, error) {
-	ss, err := s.session(ctx)
-	if err != nil {
-		return 0, err
-	}
-	defer ss.close()
-	const what = "read the size of the data"
-	rows, err := ss.queryWithin(ctx, slowLimit, what, `SELECT CAST(SUM(TOTAL_EXTENTS * EXTENT_SIZE) AS SIGNED) AS size
+	return in(ctx, s, func(ss *session) (int64, error) { return ss.version.dataBytes(ctx, ss) })
+}
+
+// dataBytes: all InnoDB tablespaces.
+func (mySQL) dataBytes(ctx context.Context, ss *session) (int64, error) {
+	return ss.bytes(ctx, `SELECT CAST(SUM(TOTAL_EXTENTS * EXTENT_SIZE) AS SIGNED) AS size
 		FROM information_schema.FILES WHERE ENGINE = 'InnoDB' AND FILE_TYPE <> 'TEMPORARY'`)
+}
+
+// bytes reads one number, the column "size".
+func (ss *session) bytes(ctx context.Context, text string) (int64, error) {
+	const what = "read the size of the data"
+	rows, err := ss.queryWithin(ctx, slowLimit, what, text)
 	if err != nil {
 		return 0, err
 	}

@@ -16,7 +16,7 @@ import (
 // SHOW REPLICA STATUS is refused without REPLICATION CLIENT, and the tables
 // without SELECT on performance_schema, so an empty answer means no channel.
 func (ss *session) observeSources(ctx context.Context, obs *watchdog.Observation) error {
-	rows, err := ss.query(ctx, "read replica status", "SHOW REPLICA STATUS")
+	rows, err := ss.status(ctx)
 	if err != nil {
 		return err
 	}
@@ -56,6 +56,8 @@ func thread(word string) watchdog.Thread {
 	switch t := watchdog.Thread(strings.ToLower(word)); t {
 	case watchdog.ThreadRunning, watchdog.ThreadStopped, watchdog.ThreadConnecting:
 		return t
+	case "preparing": // MariaDB: connected, and asking the source for its settings
+		return watchdog.ThreadConnecting
 	}
 	return watchdog.ThreadUnknown
 }

@@ -7,9 +7,9 @@ import (
 	"strings"
 )
 
-// pathVariables are the variables that name a place on disk also where their
+// mysqlPaths are the variables that name a place on disk also where their
 // value is empty or relative to the datadir. (MySQL reference, 9.7.)
-var pathVariables = []string{
+var mysqlPaths = []string{
 	"basedir", "character_sets_dir", "datadir", "general_log_file", "init_file", "innodb_data_file_path",
 	"innodb_data_home_dir", "innodb_directories", "innodb_doublewrite_dir", "innodb_log_group_home_dir",
 	"innodb_redo_log_archive_dirs", "innodb_temp_data_file_path", "innodb_temp_tablespaces_dir", "innodb_tmpdir",
@@ -33,18 +33,21 @@ func (s *Server) Paths(ctx context.Context) (map[string]string, error) {
 	if err != nil {
 		return nil, err
 	}
+	known := ss.version.pathVariables()
 	out := map[string]string{}
 	for _, r := range rows {
 		name, value := r.text("Variable_name"), r.text("Value")
 		if err := r.err(); err != nil {
 			return nil, named("read path variables", err)
 		}
-		if slices.Contains(pathVariables, name) || hasAbsolutePath(value) {
+		if slices.Contains(known, name) || hasAbsolutePath(value) {
 			out[name] = value
 		}
 	}
 	return out, nil
 }
+
+func (mySQL) pathVariables() []string { return mysqlPaths }
 
 // hasAbsolutePath looks at each part of a list: tmpdir is separated by colons,
 // innodb_directories by semicolons, innodb_redo_log_archive_dirs labels its.

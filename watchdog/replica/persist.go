@@ -20,6 +20,8 @@ type Persisted map[string]*string
 // closed the next time, and returns what it said before. Other settings in
 // the file are kept, also by a server that was started with
 // --persisted-globals-load=OFF (tried on 9.7: it reads the file all the same).
+// MariaDB has no such file, and nothing is done: there only the option files
+// can close a server that starts; see StartsReadOnly.
 func (s *Server) PersistClosed(ctx context.Context) (Persisted, error) {
 	ss, err := s.session(ctx)
 	if err != nil {
@@ -29,6 +31,10 @@ func (s *Server) PersistClosed(ctx context.Context) (Persisted, error) {
 	if err := ss.mustBePrivate(ctx); err != nil {
 		return nil, fmt.Errorf("persist closed: %w", err)
 	}
+	return ss.version.persistClosed(ctx, ss)
+}
+
+func (mySQL) persistClosed(ctx context.Context, ss *session) (Persisted, error) {
 	all, err := ss.persisted(ctx)
 	if err != nil {
 		return nil, err
@@ -74,18 +80,21 @@ func (ss *session) persisted(ctx context.Context) (map[string]string, error) {
 
 // OpenForClients lets clients in again and puts mysqld-auto.cnf back to what
 // it said before PersistClosed. super_read_only stays on, whatever was
-// persisted; wasOffline leaves offline_mode as it is.
+// persisted; wasOffline leaves offline_mode as it is. On MariaDB read_only
+// stays on, and there is nothing else to open.
 func (s *Server) OpenForClients(ctx context.Context, before Persisted, wasOffline bool) error {
+	_, err := in(ctx, s, func(ss *session) (struct{}, error) {
+		return struct{}{}, ss.version.openForClients(ctx, ss, before, wasOffline)
+	})
+	return err
+}
+
+func (d mySQL) openForClients(ctx context.Context, ss *session, before Persisted, wasOffline bool) error {
 	for name := range before {
 		if !slices.Contains(closedVariables, name) {
 			return fmt.Errorf("open for clients: %s is not a variable that closing changes", name)
 		}
 	}
-	ss, err := s.session(ctx)
-	if err != nil {
-		return err
-	}
-	defer ss.close()
 	if err := ss.exec(ctx, closeLimit, "set super_read_only", "SET GLOBAL super_read_only = ON"); err != nil {
 		return err
 	}
@@ -106,7 +115,7 @@ func (s *Server) OpenForClients(ctx context.Context, before Persisted, wasOfflin
 			return err
 		}
 	}
-	now, err := ss.openness(ctx)
+	now, err := d.openness(ctx, ss)
 	if err != nil {
 		return err
 	}
@@ -117,10 +126,11 @@ func (s *Server) OpenForClients(ctx context.Context, before Persisted, wasOfflin
 	return nil
 }
 
-// Protection is where the server has its super_read_only from.
+// Protection is where the server has its super_read_only from; on MariaDB its
+// read_only.
 type Protection struct {
 	On     bool   // now
-	Source string // COMPILED, GLOBAL, EXPLICIT, COMMAND_LINE, PERSISTED, DYNAMIC …
+	Source string // COMPILED, GLOBAL, EXPLICIT, COMMAND_LINE, PERSISTED, DYNAMIC …; CONFIG, COMMAND-LINE, SQL … on MariaDB
 	Path   string // the option file, where one says it
 }
 
@@ -129,19 +139,23 @@ type Protection struct {
 // files say, so it does not count.
 func (p Protection) ByOptionFile() bool {
 	switch p.Source {
-	case "GLOBAL", "SERVER", "EXPLICIT", "EXTRA", "USER", "COMMAND_LINE":
+	case "GLOBAL", "SERVER", "EXPLICIT", "EXTRA", "USER", "COMMAND_LINE", // MySQL
+		"CONFIG", "COMMAND-LINE": // MariaDB
 		return p.On
 	}
 	return false
 }
 
-// WriteProtected reads where super_read_only comes from.
+// Hidden says that the variable was set at run time, so that the server no
+// longer tells what its option files say.
+func (p Protection) Hidden() bool { return p.Source == "DYNAMIC" || p.Source == "SQL" }
+
+// WriteProtected reads where super_read_only comes from, or MariaDB's read_only.
 func (s *Server) WriteProtected(ctx context.Context) (Protection, error) {
-	ss, err := s.session(ctx)
-	if err != nil {
-		return Protection{}, err
-	}
-	defer ss.close()
+	return in(ctx, s, func(ss *session) (Protection, error) { return ss.version.protection(ctx, ss) })
+}
+
+func (mySQL) protection(ctx context.Context, ss *session) (Protection, error) {
 	r, err := ss.one(ctx, "read the origin of super_read_only", `SELECT @@GLOBAL.super_read_only AS value,
 		VARIABLE_SOURCE AS source, VARIABLE_PATH AS path
 		FROM performance_schema.variables_info WHERE VARIABLE_NAME = 'super_read_only'`)
@@ -152,15 +166,42 @@ func (s *Server) WriteProtected(ctx context.Context) (Protection, error) {
 	return p, named("read the origin of super_read_only", r.err())
 }
 
+// StartsReadOnly says in one line what keeps this server, or a copy that takes
+// its place, from coming up closed to writers the next time; empty where
+// nothing does. MySQL is closed by its option files or by mysqld-auto.cnf
+// (PersistClosed), so it is enough that it reads that file. MariaDB is closed
+// by its option files alone.
+func (s *Server) StartsReadOnly(ctx context.Context) (string, error) {
+	return in(ctx, s, func(ss *session) (string, error) { return ss.version.startsReadOnly(ctx, ss) })
+}
+
+func (d mySQL) startsReadOnly(ctx context.Context, ss *session) (string, error) {
+	loads, err := d.loadsPersisted(ctx, ss)
+	if err != nil || loads {
+		return "", err
+	}
+	p, err := d.protection(ctx, ss)
+	if err != nil || p.ByOptionFile() {
+		return "", err
+	}
+	return "persisted_globals_load is OFF, and no option file says super_read_only=ON", nil
+}
+
 // LoadsPersisted says whether the server reads mysqld-auto.cnf when it starts
 // (persisted_globals_load). One that is run with --no-defaults does not either
 // way (MySQL 9.7 manual, "Persisted System Variables").
+// MariaDB has no such file.
 func (s *Server) LoadsPersisted(ctx context.Context) (bool, error) {
-	ss, err := s.session(ctx)
-	if err != nil {
-		return false, err
-	}
-	defer ss.close()
+	return in(ctx, s, func(ss *session) (bool, error) {
+		d, ok := ss.version.dialect.(mySQL)
+		if !ok {
+			return false, nil
+		}
+		return d.loadsPersisted(ctx, ss)
+	})
+}
+
+func (mySQL) loadsPersisted(ctx context.Context, ss *session) (bool, error) {
 	r, err := ss.one(ctx, "read persisted_globals_load", "SELECT @@GLOBAL.persisted_globals_load AS loads")
 	if err != nil {
 		return false, err

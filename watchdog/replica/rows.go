@@ -74,6 +74,19 @@ func (r *row) int(name string) int {
 	return n
 }
 
+// unsigned is the column as a number without a sign, 0 for NULL.
+func (r *row) unsigned(name string) uint64 {
+	v := r.text(name)
+	if v == "" {
+		return 0
+	}
+	n, err := strconv.ParseUint(v, 10, 64)
+	if err != nil {
+		r.fail(fmt.Errorf("column %s: %q is not a number", name, v))
+	}
+	return n
+}
+
 // yes is the column as a truth value.
 func (r *row) yes(name string) bool { return isYes(r.text(name)) }
 

@@ -41,6 +41,8 @@ type Server struct {
 	end  context.CancelFunc
 	late sync.WaitGroup // statements under way, given up or not
 
+	proven proof // who the source is, on MariaDB
+
 	mu      sync.Mutex
 	opening int // attempts at a session under way
 	gone    bool

@@ -50,19 +50,21 @@ type SourceConfig struct {
 	PrimaryKeyCheck string `json:"primary_key_check"`
 	AnonymousGTIDs  string `json:"anonymous_gtids"` // OFF, LOCAL or a UUID
 
-	// Filters are those set by CHANGE REPLICATION FILTER: a restart of the
-	// server loses them. Those of option files come back by themselves.
+	// Filters are those set by statement: a restart of the server loses them.
+	// Those of option files come back by themselves. MariaDB's lists of server
+	// and domain ids, parts of CHANGE MASTER, are here too.
 	Filters []Filter `json:"filters"`
 }
 
 // SourceConfig reads the configuration of the one channel; ErrNotReplica
-// where there is none. It includes the password that the server has stored.
+// where there is none. On MySQL it includes the password that the server has
+// stored. MariaDB keeps that in a file and tells it to nobody: there Password
+// is empty, and whoever attaches must know it from elsewhere.
 func (s *Server) SourceConfig(ctx context.Context) (SourceConfig, error) {
-	ss, err := s.session(ctx)
-	if err != nil {
-		return SourceConfig{}, err
-	}
-	defer ss.close()
+	return in(ctx, s, func(ss *session) (SourceConfig, error) { return ss.version.sourceConfig(ctx, ss) })
+}
+
+func (d mySQL) sourceConfig(ctx context.Context, ss *session) (SourceConfig, error) {
 	const what = "read source configuration"
 	rows, err := ss.query(ctx, what, `SELECT * FROM mysql.slave_master_info`)
 	if err != nil {
@@ -93,7 +95,7 @@ func (s *Server) SourceConfig(ctx context.Context) (SourceConfig, error) {
 	if r.err() != nil {
 		return SourceConfig{}, named("read applier configuration", r.err())
 	}
-	if c.Filters, err = ss.filters(ctx, c.Channel); err != nil {
+	if c.Filters, err = d.filters(ctx, ss, c.Channel); err != nil {
 		return SourceConfig{}, err
 	}
 	return c, nil

@@ -121,10 +121,11 @@ func TestVersions(t *testing.T) {
 			t.Errorf("%q: %d, %v", text, v.number, err)
 		}
 	}
-	if _, err := parseVersion("10.11.18-MariaDB-deb12", "Debian 12"); !errors.Is(err, ErrVersion) {
-		t.Error(err)
-	}
-	if _, err := parseVersion("8.0.36", "mariadb.org binary distribution"); !errors.Is(err, ErrVersion) {
-		t.Error(err)
+	for text, want := range map[string]int{"10.11.18-MariaDB-0+deb12u1-log": 101118, "10.6.0-MariaDB": 100600, "11.8.3-MariaDB": 110803,
+		"10.5.29-MariaDB": 0, "12.0.2-MariaDB": 0, "5.5.5-10.11.18-MariaDB": 0, "8.0.36": 0} {
+		v, err := parseVersion(text, "mariadb.org binary distribution")
+		if (want == 0) != errors.Is(err, ErrVersion) || want != 0 && v.number != want || v.flavor != "mariadb" {
+			t.Errorf("%q: %s %d, %v", text, v.flavor, v.number, err)
+		}
 	}
 }

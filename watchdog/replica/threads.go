@@ -15,26 +15,26 @@ const (
 
 // StopReceiver stops fetching from all sources; the applier goes on.
 func (s *Server) StopReceiver(ctx context.Context) error {
-	return s.act(ctx, slowLimit, "stop receiver", "STOP REPLICA IO_THREAD")
+	return s.act(ctx, slowLimit, "stop receiver", func(w words) string { return w.stopReceiver })
 }
 
 // StopReplica stops both threads of all channels. Stopped already is fine.
 func (s *Server) StopReplica(ctx context.Context) error {
-	return s.act(ctx, stopLimit, "stop replica", "STOP REPLICA")
+	return s.act(ctx, stopLimit, "stop replica", func(w words) string { return w.stopReplica })
 }
 
 // StartReplica starts both threads of all channels; that they started says
 // nothing of whether they keep running. Started already is fine.
 func (s *Server) StartReplica(ctx context.Context) error {
-	return s.act(ctx, slowLimit, "start replica", "START REPLICA")
+	return s.act(ctx, slowLimit, "start replica", func(w words) string { return w.startReplica })
 }
 
 // act runs one statement that changes something in a session of its own.
-func (s *Server) act(ctx context.Context, limit time.Duration, what, text string, args ...any) error {
+func (s *Server) act(ctx context.Context, limit time.Duration, what string, text func(words) string) error {
 	ss, err := s.session(ctx)
 	if err != nil {
 		return err
 	}
 	defer ss.close()
-	return ss.exec(ctx, limit, what, text, args...)
+	return ss.exec(ctx, limit, what, text(ss.version.words()))
 }

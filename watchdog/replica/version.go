@@ -6,8 +6,7 @@ import (
 	"strings"
 )
 
-// The flavours, as watchdog.Observation names them. MariaDB is recognised,
-// and refused, until its statements are known here.
+// The flavours, as watchdog.Observation names them.
 const (
 	flavorMySQL   = "mysql"
 	flavorMariaDB = "mariadb"
@@ -21,29 +20,17 @@ type version struct {
 	dialect
 }
 
-// dialect holds the statements and words that differ between the supported
-// servers. Everything else is the same in all of them.
-type dialect struct {
-	resetGTIDs    string // removes all binary logs and the executed set
-	disableOnPeer string // the end of ALTER EVENT that leaves an event to the source
-	hasGTIDOnly   bool   // CHANGE REPLICATION SOURCE knows GTID_ONLY
-}
-
-// dialectOf selects the statements by flavour and version number. Each is
-// from the manual of its version; tried on a real server is 9.7.
+// dialectOf selects the dialect by flavour and version number. What it knows
+// is from the manuals of the versions; tried on real servers are MySQL 9.7 and
+// MariaDB 10.11. MariaDB 12 has another read_only, with more than two values.
 func dialectOf(flavor string, number int) (dialect, error) {
-	if flavor != flavorMySQL || number < 80023 || number >= 100000 {
-		return dialect{}, ErrVersion
+	switch {
+	case flavor == flavorMySQL && number >= 80023 && number < 100000:
+		return newMySQL(number), nil
+	case flavor == flavorMariaDB && number >= 100600 && number < 120000:
+		return mariaDB{}, nil
 	}
-	d := dialect{
-		resetGTIDs:    "RESET MASTER",     // gone in 8.4
-		disableOnPeer: "DISABLE ON SLAVE", // ON REPLICA is newer than 8.0
-		hasGTIDOnly:   number >= 80027,
-	}
-	if number >= 80400 {
-		d.resetGTIDs, d.disableOnPeer = "RESET BINARY LOGS AND GTIDS", "DISABLE ON REPLICA"
-	}
-	return d, nil
+	return nil, ErrVersion
 }
 
 // parseVersion reads VERSION() and @@version_comment.
@@ -67,7 +54,7 @@ func parseVersion(text, comment string) (version, error) {
 	}
 	d, err := dialectOf(v.flavor, v.number)
 	if err != nil {
-		return v, fmt.Errorf("%w: %s %s, wanted MySQL from 8.0.23 to 9", err, v.flavor, text)
+		return v, fmt.Errorf("%w: %s %s, wanted MySQL from 8.0.23 to 9 or MariaDB from 10.6 to 11", err, v.flavor, text)
 	}
 	v.dialect = d
 	return v, nil

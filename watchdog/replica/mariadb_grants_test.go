@@ -1,0 +1,236 @@
+package replica
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// mariaChores are everything that the sidecar's account must be able to do, on
+// a private server where nothing can be spoiled.
+var mariaChores = []struct {
+	name string
+	do   func(context.Context, *Server) error
+}{
+	{"observe", func(ctx context.Context, s *Server) error {
+		if obs := s.Observe(ctx); !obs.Reachable {
+			return fmt.Errorf("%w: %s", ErrDenied, obs.Err)
+		}
+		return nil
+	}},
+	{"size", func(ctx context.Context, s *Server) error { _, err := s.DataBytes(ctx); return err }},
+	{"contents", func(ctx context.Context, s *Server) error {
+		c, err := s.MayHold(ctx)
+		if err == nil && c.EngineCount != 1 {
+			return fmt.Errorf("%w: %+v", ErrDenied, c)
+		}
+		return err
+	}},
+	{"donor", func(ctx context.Context, s *Server) error { _, err := s.MissingForDonor(ctx, "x"); return err }},
+	{"protection", func(ctx context.Context, s *Server) error { _, err := s.StartsReadOnly(ctx); return err }},
+	{"source", func(ctx context.Context, s *Server) error {
+		c, err := s.SourceConfig(ctx)
+		if err != nil {
+			return err
+		}
+		c.Filters = []Filter{{"REPLICATE_DO_DB", "t"}}
+		return s.Attach(ctx, c)
+	}},
+	{"threads", func(ctx context.Context, s *Server) error {
+		return errors.Join(s.StopReceiver(ctx), s.StopReplica(ctx), s.StartReplica(ctx))
+	}},
+	{"close", func(ctx context.Context, s *Server) error {
+		before, err := s.Openness(ctx)
+		if err != nil {
+			return err
+		}
+		c, err := s.CloseToClients(ctx, before)
+		if err != nil {
+			return err
+		}
+		return c.Undo(ctx)
+	}},
+	{"gtids", func(ctx context.Context, s *Server) error {
+		return errors.Join(s.StopReplica(ctx), s.RestoreGTIDs(ctx, "0-1-5,0-2-9"))
+	}},
+	{"events under read_only", func(ctx context.Context, s *Server) error {
+		err := s.OpenForClients(ctx, Persisted{}, false)
+		if err != nil {
+			return err
+		}
+		if _, err = s.DisableEvents(ctx); errno(err) == 1290 { // ER_OPTION_PREVENTS_STATEMENT
+			err = fmt.Errorf("%w: %w", ErrDenied, err)
+		}
+		return err
+	}},
+	{"read-only off", func(ctx context.Context, s *Server) error { return s.Reopen(ctx, Openness{}) }},
+}
+
+// The grants are enough for everything, and none of them can be left out.
+func TestMariaDBEveryGrantIsNeeded(t *testing.T) {
+	n := mariaNode(t, "grants", 3, "skip_networking=ON", "skip_slave_start=ON")
+	if err := n.fill(); err != nil {
+		t.Fatal(err)
+	}
+	if err := n.start(); err != nil {
+		t.Fatal(err)
+	}
+	n.must(t, "CREATE DATABASE t", "CREATE TABLE t.m (id INT) ENGINE=MEMORY", "CREATE EVENT t.e ON SCHEDULE EVERY 1 DAY DO SELECT 1", "CREATE USER lean@localhost IDENTIFIED BY 'x'", "CREATE USER client@localhost")
+	denied := func(leave string) (out []string) {
+		n.must(t, "STOP ALL SLAVES", "CHANGE MASTER TO MASTER_HOST='127.0.0.1', MASTER_PORT=1, MASTER_USER='x'", "SET GLOBAL read_only=OFF", "SET GLOBAL replicate_do_db=''", "ALTER EVENT t.e ENABLE", "DROP USER lean@localhost", "CREATE USER lean@localhost IDENTIFIED BY 'x'")
+		for _, g := range mariadbGrants {
+			for _, right := range privileges(g.privileges) {
+				if right+" ON "+g.on != leave {
+					n.must(t, "GRANT "+right+" ON "+g.on+" TO lean@localhost")
+				}
+			}
+		}
+		s := open(t, Options{Socket: n.socket, User: "lean", Password: pw("x"), Timeout: 5 * time.Second})
+		client := open(t, Options{Socket: n.socket, User: "client"}) // somebody whose session must be ended
+		if conn, err := client.db.Conn(t.Context()); err == nil {
+			t.Errorf("a client without BINLOG ADMIN set sql_log_bin: %v", conn.Close())
+		}
+		idle, err := n.root.Conn(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = idle.Close() }()
+		for _, c := range mariaChores {
+			switch err := c.do(t.Context(), s); {
+			case errors.Is(err, ErrDenied), errno(err) == 1095: // ER_KILL_DENIED_ERROR
+				out = append(out, c.name)
+			case err != nil:
+				t.Errorf("without %q: %s: %v", leave, c.name, err)
+			}
+		}
+		return out
+	}
+	if failing := denied(""); len(failing) > 0 {
+		t.Fatalf("with all grants, denied: %v", failing)
+	}
+	for _, g := range mariadbGrants {
+		for _, right := range privileges(g.privileges) {
+			if failing := denied(right + " ON " + g.on); len(failing) == 0 {
+				t.Errorf("%s ON %s is not needed", right, g.on)
+			} else {
+				t.Logf("%s ON %s: for %v", right, g.on, failing)
+			}
+		}
+	}
+}
+
+func TestMariaDBGrants(t *testing.T) {
+	text, err := GrantsText(GrantsOptions{Flavor: "mariadb", Account: AccountBackup, Name: "mysql", OSUser: "mysql"})
+	if err != nil || text != "CREATE USER IF NOT EXISTS 'mysql'@'localhost' IDENTIFIED VIA unix_socket;\n"+
+		"GRANT RELOAD, PROCESS, BINLOG MONITOR, SLAVE MONITOR ON *.* TO 'mysql'@'localhost';\n" {
+		t.Errorf("%s, %v", text, err)
+	}
+	for _, bad := range []GrantsOptions{{Flavor: "mariadb", Account: AccountClone, Name: "x"}, {Flavor: "mysql", Account: AccountBackup, Name: "x"},
+		{Flavor: "mariadb", Account: AccountSidecar, Name: "resilver", OSUser: "root"}, {Flavor: "mariadb", Account: AccountSidecar}} {
+		if _, err := Grants(bad); err == nil {
+			t.Errorf("%+v was granted", bad)
+		}
+	}
+}
+
+func TestMariaDBMissingForDonor(t *testing.T) {
+	p := mariaPair(t)
+	p.healthy(t)
+	s, ctx := p.replica.own, t.Context()
+	if missing, err := s.MissingForDonor(ctx, "daemon"); err != nil || len(missing) != 0 {
+		t.Errorf("%v, %v", missing, err)
+	}
+	p.source.must(t, "CREATE USER half@localhost IDENTIFIED VIA mysql_native_password OR unix_socket", "GRANT RELOAD, PROCESS ON *.* TO half@localhost")
+	p.healthy(t)
+	for account, want := range map[string]string{"nobody": "no account nobody@localhost", "half": "lacks BINLOG MONITOR|lacks SLAVE MONITOR",
+		"resilver": "is not identified by unix_socket"} {
+		missing, err := s.MissingForDonor(ctx, account)
+		got := strings.Join(missing, "|")
+		for _, part := range strings.Split(want, "|") {
+			if err != nil || !strings.Contains(got, part) {
+				t.Errorf("%s: %v, %v", account, missing, err)
+			}
+		}
+	}
+	p.source.must(t, "DROP USER half@localhost")
+	p.healthy(t)
+}
+
+func TestMariaDBMayHold(t *testing.T) {
+	mariaPair(t)
+	keys := filepath.Join(lab.dir, "keys")
+	if err := os.WriteFile(keys, []byte("1;"+strings.Repeat("0123456789abcdef", 2)+"\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	n := mariaNode(t, "holds", 3, "skip_networking=ON", "plugin_load_add=file_key_management", "file_key_management_filename="+keys)
+	if err := n.fill(); err != nil {
+		t.Fatal(err)
+	}
+	if err := n.start(); err != nil {
+		t.Fatal(err)
+	}
+	s, ctx := n.own, t.Context()
+	c, err := s.MayHold(ctx)
+	if err != nil || len(c.Encrypted) != 0 || c.EngineCount != 0 || c.ClonePlugin || len(c.Plugins) != 1 {
+		t.Errorf("%+v, %v", c, err)
+	}
+	small, err := s.DataBytes(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.must(t, "CREATE DATABASE t", "CREATE TABLE t.m (id INT) ENGINE=MEMORY", "CREATE TABLE t.my (id INT) ENGINE=MyISAM", "CREATE TABLE t.ar (v BLOB) ENGINE=Aria",
+		"CREATE TABLE t.v (id INT) WITH SYSTEM VERSIONING", "CREATE SEQUENCE t.s", "CREATE VIEW t.w AS SELECT * FROM t.v",
+		"CREATE TABLE t.secret (id INT) ENCRYPTED=YES", "INSERT INTO t.ar SELECT REPEAT('x', 60000) FROM t.seq_1_to_100", "FLUSH TABLES")
+	c, err = s.MayHold(ctx)
+	if err != nil || c.EngineCount != 1 || len(c.Engines) != 1 || c.Engines[0] != "t.m (MEMORY)" || len(c.Encrypted) != 1 || c.Encrypted[0] != "t/secret" {
+		t.Errorf("%+v, %v", c, err)
+	}
+	if large, err := s.DataBytes(ctx); err != nil || large < small+6_000_000 {
+		t.Errorf("%d bytes, then %d, %v", small, large, err)
+	}
+	// An account that cannot see the tables must not find that there are none.
+	n.must(t, "CREATE USER blind@localhost", "GRANT BINLOG ADMIN, PROCESS ON *.* TO blind@localhost")
+	blind := open(t, Options{Socket: n.socket, User: "blind"})
+	if _, err := blind.MayHold(ctx); !errors.Is(err, ErrDenied) {
+		t.Errorf("blind, but: %v", err)
+	}
+}
+
+func TestMariaDBPaths(t *testing.T) {
+	p := mariaPair(t)
+	s, ctx := p.replica.own, t.Context()
+	paths, err := s.Paths(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := p.replica.datadir
+	for name, want := range map[string]string{"datadir": dir + "/", "socket": p.replica.socket, "tmpdir": p.replica.dir,
+		"log_bin_basename": dir + "/binlog", "relay_log_index": dir + "/relay.index", "aria_log_dir_path": dir + "/",
+		"innodb_undo_directory": "./", "innodb_data_home_dir": "", "init_file": "", "log_error": filepath.Join(p.replica.dir, "error.log")} {
+		if got, ok := paths[name]; !ok || got != want {
+			t.Errorf("%s: %q, wanted %q", name, got, want)
+		}
+	}
+	rows, err := p.replica.root.QueryContext(ctx, "SHOW GLOBAL VARIABLES")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = rows.Close() }()
+	for rows.Next() {
+		var name, value string
+		if err := rows.Scan(&name, &value); err != nil {
+			t.Fatal(err)
+		}
+		if _, ok := paths[name]; !ok && (strings.HasPrefix(value, "/") || strings.Contains(value, lab.dir)) {
+			t.Errorf("%s = %s is not among the paths", name, value)
+		}
+	}
+	if err := rows.Err(); err != nil {
+		t.Fatal(err)
+	}
+}
