@@ -36,6 +36,8 @@ type Handlers struct {
 	// returns is given the opened tunnel, and closes it; its context ends with
 	// the port.
 	Tunnel func(ctx context.Context, req TunnelRequest) (serve func(context.Context, net.Conn), err error)
+	// Backup does the same for the stream of a backup; nil: this node gives none.
+	Backup func(ctx context.Context, req BackupRequest) (serve func(context.Context, net.Conn), err error)
 }
 
 func (h *Handlers) check() error {
@@ -64,7 +66,9 @@ func newAPIServer(ctx context.Context, log *slog.Logger) *apiServer {
 	mux.HandleFunc("GET /v1/state", s.bounded(s.state))
 	mux.HandleFunc("POST /v1/gtid-subtract", s.bounded(s.gtidSubtract))
 	mux.HandleFunc("POST /v1/lease", s.bounded(s.lease))
-	mux.HandleFunc("GET "+tunnelPath, s.tunnel)
+	for _, u := range []upgrading{tunnelling, backingUp} {
+		mux.HandleFunc("GET "+u.path, func(w http.ResponseWriter, r *http.Request) { s.upgrade(w, r, u) })
+	}
 	s.http = &http.Server{
 		Handler:           mux,
 		ReadHeaderTimeout: 5 * time.Second,

@@ -118,14 +118,14 @@ func TestInvariant3StaleTokenCutsStream(t *testing.T) {
 func TestDonorChecksBeforeWriteWhenOverdue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		calls := 0
-		d := &Donor{opts: DonorOptions{Check: func() error { calls++; return nil }, every: 5 * time.Second}}
+		d := &Fence{o: FenceOptions{Check: func() error { calls++; return nil }, every: 5 * time.Second}}
 		for range 3 {
-			if err := d.pace(t.Context(), 1); err != nil {
+			if err := d.Pace(t.Context(), 1); err != nil {
 				t.Fatal(err)
 			}
 		}
 		time.Sleep(6 * time.Second)
-		if err := d.pace(t.Context(), 1); err != nil || calls != 2 {
+		if err := d.Pace(t.Context(), 1); err != nil || calls != 2 {
 			t.Errorf("%d checks, %v", calls, err)
 		}
 	})
