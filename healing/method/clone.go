@@ -79,11 +79,11 @@ func orUnknown(flavor string) string {
 
 // Stage clones the donor into job.Staging.
 func (c *Clone) Stage(ctx context.Context, job Job, report func(done, total int64)) (Copy, error) {
+	if job.Tunnel == nil {
+		return Copy{}, errors.New("copy from the donor: no tunnel to it")
+	}
 	if err := job.check(); err != nil {
 		return Copy{}, fmt.Errorf("copy from the donor: %w", err)
-	}
-	if _, err := os.Lstat(job.Staging); !errors.Is(err, os.ErrNotExist) {
-		return Copy{}, fmt.Errorf("copy from the donor: the staging directory %s must not exist", job.Staging)
 	}
 	relay, err := transfer.OpenRelay(ctx, transfer.RelayOptions{UID: job.Program.UID, Dial: job.Tunnel, Logger: c.o.Logger})
 	if err != nil {
@@ -98,6 +98,9 @@ func (c *Clone) Stage(ctx context.Context, job Job, report func(done, total int6
 	report(done, max(done, total))
 	return Copy{Bytes: done}, nil
 }
+
+// Prepare does nothing: a clone has applied its log itself.
+func (c *Clone) Prepare(context.Context, Job) error { return nil }
 
 // cloning is one Stage.
 type cloning struct {

@@ -30,9 +30,14 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == transfer.DialAsCommand {
 		os.Exit(transfer.DialAsMain(os.Args[2:]))
 	}
+	if len(os.Args) == 4 && os.Args[1] == donateCommand {
+		os.Exit(donateUntilKilled(os.Args[2], os.Args[3]))
+	}
 	code := m.Run()
-	if initialised.dir != "" {
-		_ = os.RemoveAll(initialised.dir)
+	for _, dir := range []string{initialised.dir, mariaInitialised.dir} {
+		if dir != "" {
+			_ = os.RemoveAll(dir)
+		}
 	}
 	if err := goleak.Find(); code == 0 && err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -119,6 +124,7 @@ func give(t *testing.T, path string) {
 type live struct {
 	t                          *testing.T
 	dir, data, socket, optFile string
+	root                       string // the account that may do everything
 	port                       int
 	args                       []string
 	prefix                     []string
@@ -169,7 +175,7 @@ func asOwner(t *testing.T, cmd *exec.Cmd) {
 func newLive(t *testing.T, options ...string) *live {
 	t.Helper()
 	bin, libs := mysqld(t)
-	s := &live{t: t, dir: place(t), port: freePort(t), prefix: []string{bin}}
+	s := &live{t: t, dir: place(t), port: freePort(t), prefix: []string{bin}, root: "root"}
 	s.data, s.socket, s.optFile = s.dir+"/data", s.dir+"/mysqld.sock", s.dir+"/my.cnf"
 	cp := exec.Command("cp", "-a", template(t), s.data)
 	if out, err := cp.CombinedOutput(); err != nil {
@@ -208,7 +214,7 @@ func (s *live) start() *live {
 		s.t.Fatal(err)
 	}
 	s.t.Cleanup(s.kill)
-	db, err := sql.Open("mysql", "root@unix("+s.socket+")/?interpolateParams=true")
+	db, err := sql.Open("mysql", s.root+"@unix("+s.socket+")/?interpolateParams=true")
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -274,6 +280,8 @@ func eventually(t *testing.T, limit time.Duration, check func() error) {
 		time.Sleep(50 * time.Millisecond)
 	}
 }
+
+var quiet = slog.New(slog.DiscardHandler)
 
 func logger(t *testing.T) *slog.Logger {
 	return slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug}))

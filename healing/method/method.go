@@ -1,6 +1,7 @@
-// Package method knows the ways to take a copy of a donor. Each says whether
-// it fits, and stages a copy in a directory beside the live data. One exists
-// so far, clone; the physical backup tools will be others.
+// Package method knows the ways to take a copy of a donor: MySQL's CLONE, and
+// the physical backup tools mariabackup and xtrabackup. Each says whether it
+// fits, stages a copy in a directory beside the live data, and prepares it.
+// Backups is the donor's side of the tools.
 //
 // It touches neither the live server nor its datadir, holds no lease, and
 // does not judge the copy: that is the rehearsal.
@@ -11,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"path/filepath"
 
 	"resilver/healing/private"
@@ -26,6 +28,9 @@ type Method interface {
 	// process of it is left; neither is one after an error. What was copied
 	// until then stays, and is the caller's to remove.
 	Stage(ctx context.Context, job Job, report func(done, total int64)) (Copy, error)
+	// Prepare makes what Stage copied a datadir that a server can boot. It
+	// gives up when ctx ends, and leaves no process behind.
+	Prepare(ctx context.Context, job Job) error
 }
 
 // Facts is what a method's fitness depends on.
@@ -44,6 +49,9 @@ type Job struct {
 	// Tunnel opens one connection to the donor's mysqld, for as long as the
 	// lease's token is good.
 	Tunnel func(ctx context.Context) (net.Conn, error)
+	// Backup opens the stream of a backup that the donor makes, for as long as
+	// the token is good.
+	Backup func(ctx context.Context, req BackupRequest) (net.Conn, error)
 }
 
 // Copy is a staged copy.
@@ -52,12 +60,14 @@ type Copy struct {
 	Bytes    int64  // copied
 }
 
+// check wants the staging directory in its place, and not there yet.
 func (j *Job) check() error {
 	switch {
-	case j.Tunnel == nil:
-		return errors.New("no tunnel to the donor")
 	case !filepath.IsAbs(j.Area) || filepath.Dir(j.Staging) != filepath.Clean(j.Area):
 		return fmt.Errorf("staging directory %q is not in the area %q", j.Staging, j.Area)
+	}
+	if _, err := os.Lstat(j.Staging); !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("the staging directory %s must not exist", j.Staging)
 	}
 	return nil
 }

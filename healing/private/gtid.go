@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 )
 
 // SubsetFunc asks a server whether all of a is in b.
@@ -52,4 +53,56 @@ func GTIDRule(ctx context.Context, s GTIDSets, subset SubsetFunc) (bool, error) 
 		return false, fmt.Errorf("gtid rule: the copy has executed %s, which is more than the donor's %s", s.Executed, s.Donor)
 	}
 	return false, nil
+}
+
+// PositionRule says whether the position reported with a copy of MariaDB can be
+// its own: the donor has executed it, and nothing in the copy is behind it in
+// its domain. What the copy itself says of its position is of no use: at a
+// primary the table is empty or old.
+func PositionRule(ctx context.Context, s GTIDSets, subset SubsetFunc) error {
+	switch {
+	case s.Reported == "":
+		return errors.New("gtid rule: no position was reported with the copy")
+	case s.Donor == "":
+		return errors.New("gtid rule: what the donor had executed is not known")
+	}
+	known, err := subset(ctx, s.Reported, s.Donor)
+	if err != nil {
+		return fmt.Errorf("gtid rule: %w", err)
+	}
+	if !known {
+		return fmt.Errorf("gtid rule: the backup reported %s, which is more than the donor's %s", s.Reported, s.Donor)
+	}
+	reported, err := lastOfDomains(s.Reported)
+	if err != nil {
+		return err
+	}
+	executed, err := lastOfDomains(s.Executed)
+	if err != nil {
+		return err
+	}
+	for domain, n := range executed {
+		if at, ok := reported[domain]; !ok || n > at {
+			return fmt.Errorf("gtid rule: the copy has executed %s, which is not within the reported %s", s.Executed, s.Reported)
+		}
+	}
+	return nil
+}
+
+// lastOfDomains is the largest sequence number of each domain in a list of
+// domain-server-sequence.
+func lastOfDomains(set string) (map[uint32]uint64, error) {
+	out := map[uint32]uint64{}
+	for one := range strings.SplitSeq(set, ",") {
+		if set == "" {
+			break
+		}
+		var domain, server uint32
+		var n uint64
+		if _, err := fmt.Sscanf(one, "%d-%d-%d", &domain, &server, &n); err != nil || fmt.Sprintf("%d-%d-%d", domain, server, n) != one {
+			return nil, fmt.Errorf("gtid rule: %q is not a position", set)
+		}
+		out[domain] = max(out[domain], n)
+	}
+	return out, nil
 }

@@ -58,3 +58,19 @@ func TestReasons(t *testing.T) {
 		t.Errorf("got %q", got)
 	}
 }
+
+// within compares MariaDB's sets, as a list of domain-server-sequence.
+func within(_ context.Context, a, b string) (bool, error) {
+	for one := range strings.SplitSeq(a, ",") {
+		i := strings.LastIndex(one, "-")
+		known := false
+		for other := range strings.SplitSeq(b, ",") {
+			rest, ok := strings.CutPrefix(other, one[:i+1])
+			known = known || ok && (len(rest) > len(one[i+1:]) || rest >= one[i+1:])
+		}
+		if !known && strings.Trim(one[i+1:], "0123456789") == "" {
+			return false, nil
+		}
+	}
+	return true, nil
+}

@@ -23,7 +23,8 @@ type RehearseOptions struct {
 	Datadir string
 	// Connect opens this node's own account at the socket of a private server.
 	Connect func(socket string) (*replica.Server, error)
-	// Reported is the GTID set reported with the backup, empty for CLONE.
+	// Reported is the GTID set reported with the backup, empty for CLONE; a
+	// copy of MariaDB is nothing without it.
 	Reported string
 	// DonorExecuted is what the donor had executed, read after the copy ended.
 	DonorExecuted string
@@ -87,21 +88,43 @@ func (o *RehearseOptions) dress(ctx context.Context, s *Server) (Rehearsed, erro
 	if out.Events, err = db.DisableEvents(ctx); err != nil {
 		return Rehearsed{}, err
 	}
-	sets := GTIDSets{Executed: executed, Reported: o.Reported, Donor: o.DonorExecuted}
-	if out.Restored, err = GTIDRule(ctx, sets, db.GTIDSubset); err != nil {
+	if executed, out.Restored, err = o.gtids(ctx, db, executed); err != nil {
 		return Rehearsed{}, err
-	}
-	if out.Restored {
-		if err := db.RestoreGTIDs(ctx, o.Reported); err != nil {
-			return Rehearsed{}, err
-		}
-		executed = o.Reported
 	}
 	if out.Persisted, err = db.PersistClosed(ctx); err != nil {
 		return Rehearsed{}, err
 	}
 	out.Executed, err = unchanged(ctx, db, executed)
 	return out, err
+}
+
+// gtids restores the GTID state where that is needed, and returns the set that
+// the copy has then.
+func (o *RehearseOptions) gtids(ctx context.Context, db *replica.Server, executed string) (set string, restored bool, err error) {
+	if engineOf(o.Paths).restores {
+		set, err = o.position(ctx, db, executed)
+		restored = true
+	} else {
+		set = o.Reported
+		restored, err = GTIDRule(ctx, GTIDSets{Executed: executed, Reported: o.Reported, Donor: o.DonorExecuted}, db.GTIDSubset)
+	}
+	if err != nil || !restored {
+		return executed, false, err
+	}
+	if err := db.RestoreGTIDs(ctx, set); err != nil {
+		return "", false, err
+	}
+	set, err = db.Executed(ctx)
+	return set, true, err
+}
+
+// position is the set that a copy of MariaDB gets: the position reported with
+// it, and what of the donor's history lies before that.
+func (o *RehearseOptions) position(ctx context.Context, db *replica.Server, executed string) (string, error) {
+	if err := PositionRule(ctx, GTIDSets{Executed: executed, Reported: o.Reported, Donor: o.DonorExecuted}, db.GTIDSubset); err != nil {
+		return "", err
+	}
+	return db.GTIDPast(ctx, o.Reported, o.DonorExecuted)
 }
 
 // detach removes what the donor's copy knows of its own source.

@@ -92,7 +92,7 @@ func (o *Options) bare(p Place) []string {
 		}
 	}
 	for _, name := range []string{"datadir", "socket", "pid_file", "log_error", "tmpdir"} {
-		out = append(out, option(name, p.resolve(writes[name])))
+		out = append(out, option(name, p.resolve(mySQL.writes[name])))
 	}
 	return append(append(out, "--persisted-globals-load=OFF"), sealedOptions()...)
 }

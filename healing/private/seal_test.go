@@ -80,11 +80,13 @@ func TestSealRefusesUnknownPaths(t *testing.T) {
 }
 
 func TestSealWantsARealServersPaths(t *testing.T) {
-	for _, name := range required {
-		paths := livePaths()
-		delete(paths, name)
-		if _, err := Seal(paths, somewhere); err == nil {
-			t.Errorf("%s is missing, and it is sealed", name)
+	for _, of := range []func() map[string]string{livePaths, mariaPaths} {
+		for _, name := range engineOf(of()).required {
+			paths := of()
+			delete(paths, name)
+			if _, err := Seal(paths, somewhere); err == nil {
+				t.Errorf("%s is missing, and it is sealed", name)
+			}
 		}
 	}
 	if err := CheckSeal(nil); err == nil {

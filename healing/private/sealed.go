@@ -1,6 +1,6 @@
 package private
 
-// sealedOptions are what every private server gets, whatever its option files
+// sealedOptions are what every private MySQL gets, whatever its option files
 // say: it listens to nobody but its socket, starts nothing by itself, and is
 // small. Tried on MySQL 9.7.4.
 func sealedOptions() []string {

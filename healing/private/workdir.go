@@ -68,7 +68,8 @@ func openWork(area, role, datadir string, prog Program) (*work, error) {
 // prepare empties the directory and settles where the socket goes. A socket
 // and its lock that a killed server left would make the next one abort.
 func (w *work) prepare() error {
-	for _, name := range []string{"tmp", "mysqld.sock", "mysqld.sock.lock", "mysqld.pid", "mysqld.err", "relay.index", "binlog.index"} {
+	for _, name := range []string{"tmp", "mysqld.sock", "mysqld.sock.lock", "mysqld.pid", "mysqld.err", "relay.index", "binlog.index",
+		"master.info", "multi-master.info", "relay-log.info"} {
 		if err := w.root.RemoveAll(name); err != nil {
 			return fmt.Errorf("empty the work directory: %w", err)
 		}
