@@ -143,8 +143,12 @@ func socketWitness(ctx context.Context, path string) witness {
 	}
 	defer conn.Close()
 	cred, err := peer(conn)
-	if err == nil && cred.Pid <= 0 {
+	switch {
+	case err != nil:
+	case cred.Pid <= 0:
 		err = errors.New("its process cannot be seen from here")
+	case cred.Pid == 1 && !isServer(1):
+		err = errors.New("the service manager opened it for the server (socket activation)")
 	}
 	if err != nil {
 		w.unknown = err
@@ -152,6 +156,17 @@ func socketWitness(ctx context.Context, path string) witness {
 	}
 	w.pid = int(cred.Pid)
 	return w
+}
+
+// isServer says whether process pid is a mysqld by its command line, as process
+// 1 of a container may be.
+func isServer(pid int) bool {
+	cmdline, err := os.ReadFile(procFile(pid, "cmdline"))
+	if err != nil {
+		return false
+	}
+	_, err = SplitProgram(strings.Split(strings.TrimSuffix(string(cmdline), "\x00"), "\x00"))
+	return err == nil
 }
 
 func dialSocket(ctx context.Context, path string) (*net.UnixConn, error) {

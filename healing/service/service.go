@@ -30,7 +30,7 @@ var (
 
 // Status is what the manager says of its server.
 type Status struct {
-	Managed string `json:"managed"` // supervise | command
+	Managed string `json:"managed"` // supervise | command | systemd
 	Running bool   `json:"running"`
 	PID     int    `json:"pid"` // 0: not running, or the manager does not say
 	// Held says that the manager will not start mysqld until Start is called.
@@ -42,6 +42,9 @@ type Status struct {
 	Deaths int `json:"deaths"`
 	// LastExit says how the last process ended.
 	LastExit string `json:"last_exit"`
+	// GaveUp says that mysqld died and its manager will not start it again by
+	// itself. A supervisor never gives up.
+	GaveUp bool `json:"gave_up"`
 }
 
 // Service is the manager of this node's mysqld.
