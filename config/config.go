@@ -77,6 +77,7 @@ type MySQL struct {
 
 // The kinds of service.
 const (
+	ServiceSystemd   = "systemd"
 	ServiceSupervise = "supervise"
 	ServiceCommand   = "command"
 )
@@ -85,6 +86,7 @@ const (
 // lists, never shell text; only kind command has them.
 type Service struct {
 	Kind   string   `yaml:"kind"`
+	Unit   string   `yaml:"unit"` // only kind systemd looks at it
 	Start  []string `yaml:"start"`
 	Stop   []string `yaml:"stop"`
 	Status []string `yaml:"status"`
@@ -133,8 +135,10 @@ type Budget struct {
 
 // The methods of copying.
 const (
-	MethodAuto  = "auto"
-	MethodClone = "clone"
+	MethodAuto        = "auto"
+	MethodClone       = "clone"
+	MethodMariabackup = "mariabackup"
+	MethodXtrabackup  = "xtrabackup"
 )
 
 // The ways in which the old server ends.
@@ -157,6 +161,15 @@ type Rebuild struct {
 	// Deadlines by the name of the step; a step that is not named keeps its own.
 	Deadlines    map[string]time.Duration `yaml:"deadlines"`
 	StallTimeout time.Duration            `yaml:"stall_timeout"`
+	Mariabackup  Tool                     `yaml:"mariabackup"`
+	Xtrabackup   Tool                     `yaml:"xtrabackup"`
+}
+
+// Tool is how a backup tool is run, here: as a donor, and to prepare a copy.
+type Tool struct {
+	Parallel  int      `yaml:"parallel"`   // threads
+	UseMemory Size     `yaml:"use_memory"` // of the preparation
+	Args      []string `yaml:"args"`       // long options, added last
 }
 
 // Verify is when a rebuilt replica counts as healed.
@@ -220,7 +233,7 @@ func Default() *Config {
 			GossipPort: 7373, PeerPort: 7374},
 		Lease: Lease{TTL: 2 * time.Minute, CriticalMax: 15 * time.Minute},
 		MySQL: MySQL{Socket: "/run/mysqld/mysqld.sock", User: "resilver",
-			Service: Service{Kind: ServiceSupervise, Start: []string{}, Stop: []string{}, Status: []string{}}},
+			Service: Service{Kind: ServiceSystemd, Unit: "mysql.service", Start: []string{}, Stop: []string{}, Status: []string{}}},
 		Probe: Probe{Interval: time.Second, Timeout: 900 * time.Millisecond},
 		Policy: Policy{
 			Mode:           ModeHeal,
@@ -240,6 +253,8 @@ func Default() *Config {
 			Preserve:     []string{"mysqld-auto.cnf", "mysql_upgrade_info", "*.pem"},
 			Deadlines:    map[string]time.Duration{},
 			StallTimeout: 2 * time.Minute,
+			Mariabackup:  Tool{Parallel: 2, UseMemory: 1 << 30, Args: []string{}},
+			Xtrabackup:   Tool{Parallel: 2, UseMemory: 1 << 30, Args: []string{}},
 		},
 		Verify: Verify{MaxLag: 10 * time.Second, Stall: 5 * time.Minute},
 		Donor: Donor{Primary: PrimaryLastResort, MaxLag: 30 * time.Second,

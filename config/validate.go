@@ -16,6 +16,9 @@ import (
 // certificates, paths and metrics.
 var nameRule = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`)
 
+// unitRule is what systemd calls a service (systemd.unit(5)).
+var unitRule = regexp.MustCompile(`^[A-Za-z0-9:_.@\\-]+\.service$`)
+
 // maxSocket bounds the admin socket's path: the kernel takes 107 bytes, and
 // the socket is made under a longer, temporary name.
 const maxSocket = 90
@@ -97,7 +100,10 @@ func (c *Config) checkMySQL(k *checker) {
 	if m.User == "" {
 		k.bad("mysql.user", "no account is named", "name the one that `resilver grants` makes")
 	}
-	k.oneOf("mysql.service.kind", m.Service.Kind, ServiceSupervise, ServiceCommand)
+	k.oneOf("mysql.service.kind", m.Service.Kind, ServiceSystemd, ServiceSupervise, ServiceCommand)
+	if !unitRule.MatchString(m.Service.Unit) {
+		k.bad("mysql.service.unit", fmt.Sprintf("%q is not the name of a service", m.Service.Unit), "write it as `systemctl status` shows it, as mysql.service")
+	}
 	for _, cmd := range []struct {
 		key  string
 		argv []string
@@ -108,7 +114,7 @@ func (c *Config) checkMySQL(k *checker) {
 			k.bad(path, "kind command needs this command", "write it as a list, program first: no shell reads it")
 		case m.Service.Kind == ServiceCommand && !filepath.IsAbs(cmd.argv[0]):
 			k.bad(path+"[0]", fmt.Sprintf("%q is not an absolute path", cmd.argv[0]), "name the program by its whole path")
-		case m.Service.Kind == ServiceSupervise && len(cmd.argv) > 0:
+		case m.Service.Kind != ServiceCommand && len(cmd.argv) > 0:
 			k.bad(path, "only kind command has commands", "remove it, or set mysql.service.kind: command")
 		}
 	}
@@ -141,7 +147,7 @@ func (c *Config) checkRebuild(k *checker) {
 		k.bad("rebuild.methods", "the list is empty", "write [auto]")
 	}
 	for i, m := range r.Methods {
-		k.oneOf(fmt.Sprintf("rebuild.methods[%d]", i), m, MethodAuto, MethodClone)
+		k.oneOf(fmt.Sprintf("rebuild.methods[%d]", i), m, MethodAuto, MethodClone, MethodMariabackup, MethodXtrabackup)
 		if slices.Index(r.Methods, m) < i {
 			k.bad(fmt.Sprintf("rebuild.methods[%d]", i), m+" is in the list twice", "remove one")
 		}
@@ -163,6 +169,8 @@ func (c *Config) checkRebuild(k *checker) {
 		k.positive(path, d)
 	}
 	k.positive("rebuild.stall_timeout", r.StallTimeout)
+	r.Mariabackup.check(k, "rebuild.mariabackup")
+	r.Xtrabackup.check(k, "rebuild.xtrabackup")
 	k.positive("verify.max_lag", c.Verify.MaxLag)
 	k.positive("verify.stall", c.Verify.Stall)
 	k.longer("lease.critical_max", c.Lease.CriticalMax, "verify.stall", c.Verify.Stall)
@@ -172,6 +180,33 @@ func (c *Config) checkRebuild(k *checker) {
 		k.bad("donor.os_user", "no user is named", "name the system user that only dials mysqld's socket for a copy")
 	}
 	k.positive("quarantine.keep", c.Quarantine.Keep)
+}
+
+// maxParallel is more threads than a copy has use for.
+const maxParallel = 64
+
+// leastMemory is less than a preparation of anything gets on with.
+const leastMemory = 16 << 20
+
+// argRule is a long option: no secret in a short one, no word by itself.
+var argRule = regexp.MustCompile(`^--[A-Za-z0-9][A-Za-z0-9_-]*(=.*)?$`)
+
+func (t Tool) check(k *checker, path string) {
+	if t.Parallel < 1 || t.Parallel > maxParallel {
+		k.bad(path+".parallel", fmt.Sprintf("%d is not a number of threads", t.Parallel), fmt.Sprintf("1 to %d", maxParallel))
+	}
+	if t.UseMemory < leastMemory {
+		k.bad(path+".use_memory", fmt.Sprintf("%v is too little", t.UseMemory), "16MiB or more")
+	}
+	for i, arg := range t.Args {
+		at := fmt.Sprintf("%s.args[%d]", path, i)
+		switch name, _, _ := strings.Cut(arg, "="); {
+		case !argRule.MatchString(arg):
+			k.bad(at, "not a long option", "write each as --name=value: no shell reads it")
+		case len(name) > 3 && strings.HasPrefix("--password", name):
+			k.bad(at, "a password does not belong on a command line, which everybody can read", "let the tool in by unix_socket or auth_socket")
+		}
+	}
 }
 
 func (c *Config) checkService(k *checker) {

@@ -135,10 +135,11 @@ const provingMoves = 2
 
 // replicates waits for progress; it fails after verify.stall without any.
 func (r *rebuild) replicates(ctx context.Context) error {
-	target, err := r.primaryExecuted(ctx)
+	primary, err := r.primaryInTime(ctx)
 	if err != nil {
 		return err
 	}
+	target := primary.Observation.Executed
 	last, moves, at := "", 0, time.Now()
 	for {
 		obs := r.h.o.Server.Observe(ctx)
@@ -175,13 +176,12 @@ func runs(obs watchdog.Observation) (bool, string) {
 	return src.Receiver.Running == watchdog.ThreadRunning && src.Applier.Running == watchdog.ThreadRunning, state
 }
 
-// primaryExecuted asks the present primary, for as long as a stalled replica
+// primaryInTime asks the present primary, for as long as a stalled replica
 // would be waited for.
-func (r *rebuild) primaryExecuted(ctx context.Context) (string, error) {
+func (r *rebuild) primaryInTime(ctx context.Context) (watchdog.PeerState, error) {
 	ctx, cancel := context.WithTimeout(ctx, r.h.o.VerifyStall)
 	defer cancel()
-	state, err := r.presentPrimary(ctx)
-	return state.Observation.Executed, err
+	return r.presentPrimary(ctx)
 }
 
 // identity: the server_uuid is the one it had, it is closed to writers, and
@@ -199,12 +199,12 @@ func (r *rebuild) identity(ctx context.Context) error {
 	if err := r.owned(); err != nil {
 		return err
 	}
-	executed, err := r.primaryExecuted(ctx)
+	primary, err := r.primaryInTime(ctx)
 	if err != nil {
 		return err
 	}
 	patience := max(r.h.o.Policy.ErrantConfirm, time.Second)
-	own, err := beyond(ctx, r.h.o.Server, obs.Executed, executed, patience, r.primaryExecuted)
+	own, err := r.h.beyond(ctx, obs.Executed, obs.ServerID, primary.Observation, patience, r.primaryInTime)
 	if err == nil && own != "" {
 		err = fmt.Errorf("the new server has transactions of its own: %s", own)
 	}

@@ -114,15 +114,17 @@ func (r *rebuild) exchangeBack(ctx context.Context) error {
 // process that the manager started.
 func (r *rebuild) newProcess(ctx context.Context) (*service.Process, error) {
 	p, err := service.FindProcess(ctx, service.Identify{Datadir: r.j.Live.Path, Socket: r.h.o.Socket, PIDFile: r.j.PIDFile})
-	if errors.Is(err, service.ErrNotRunning) {
-		return nil, nil
-	}
 	if err == nil {
 		return p, nil
 	}
 	status, asked := r.h.o.Service.Status(ctx)
-	if asked != nil || !status.Running || status.PID == 0 {
+	switch {
+	case asked != nil:
 		return nil, errors.Join(err, asked)
+	case !status.Running && errors.Is(err, service.ErrNotRunning):
+		return nil, nil
+	case status.PID == 0:
+		return nil, err
 	}
 	return service.FindBooting(status.PID, r.j.Live.Path)
 }

@@ -2,8 +2,11 @@ package healing
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -16,24 +19,42 @@ import (
 const bootTimeout = 5 * time.Minute
 
 // stage copies from the donor beside the live datadir. mysqld stays up, and
-// its replication threads are left as they are.
+// its replication threads are left as they are. A method that fails is
+// followed by the next that fits.
 func (r *rebuild) stage(ctx context.Context) error {
-	m, err := r.h.methodNamed(r.j.Record.Method)
-	if err != nil {
-		return err
-	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var watch sync.WaitGroup
 	watch.Go(func() { r.watchSpace(ctx, cancel) })
 	defer watch.Wait()
 	defer cancel(nil)
-	copied, err := m.Stage(ctx, method.Job{
-		ID: r.j.Record.ID, Area: r.place.Root, Staging: r.place.Path(datadir.NameNew), Program: r.program(), Paths: r.paths,
-		Tunnel: func(ctx context.Context) (net.Conn, error) {
-			return r.h.o.Tunnel(ctx, r.j.Record.Donor, r.j.ClusterID, r.j.Token)
-		},
-	}, r.copied)
+	var failed []error
+	for _, m := range r.h.from(r.j.Record.Method) {
+		if fits, _ := m.Fit(ctx, r.fitness); !fits {
+			continue
+		}
+		err := r.stageBy(ctx, m)
+		if err == nil {
+			return nil
+		}
+		failed = append(failed, fmt.Errorf("by %s: %w", m.Name(), err))
+		if ctx.Err() != nil {
+			break
+		}
+		r.log.Warn("method failed", "method", m.Name(), "error", err)
+		if err := r.dropStaged(); err != nil {
+			return errors.Join(append(failed, err)...)
+		}
+	}
+	return errors.Join(failed...)
+}
+
+// stageBy takes the copy by one method.
+func (r *rebuild) stageBy(ctx context.Context, m method.Method) error {
+	if err := r.note(func(j *Journal) { j.Record.Method = m.Name() }); err != nil {
+		return err
+	}
+	copied, err := m.Stage(ctx, r.job(), r.copied)
 	if err != nil {
 		return err
 	}
@@ -44,6 +65,18 @@ func (r *rebuild) stage(ctx context.Context) error {
 	r.reported = copied.Reported
 	r.copied(copied.Bytes, copied.Bytes)
 	return r.note(func(j *Journal) { j.Staged, j.Record.Bytes = staged, copied.Bytes })
+}
+
+// dropStaged removes what a method that failed has left.
+func (r *rebuild) dropStaged() error {
+	left, err := r.place.Adopt(datadir.NameNew, r.j.Live)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return r.place.Discard(left)
 }
 
 // spacePause is how often the free space is looked at while copying.
@@ -72,6 +105,12 @@ func (r *rebuild) watchSpace(ctx context.Context, giveUp context.CancelCauseFunc
 	}
 }
 
+// from are the methods from the named one on.
+func (h *Healer) from(name string) []method.Method {
+	i := slices.IndexFunc(h.o.Methods, func(m method.Method) bool { return m.Name() == name })
+	return h.o.Methods[max(i, 0):]
+}
+
 func (h *Healer) methodNamed(name string) (method.Method, error) {
 	for _, m := range h.o.Methods {
 		if m.Name() == name {
@@ -86,8 +125,27 @@ func (r *rebuild) program() private.Program {
 	return private.Program{Prefix: r.j.Program.Prefix, Args: r.j.Program.Args, UID: r.j.Was.UID, GID: r.j.Was.GID}
 }
 
+// job is the copy that the method is asked for.
+func (r *rebuild) job() method.Job {
+	return method.Job{
+		ID: r.j.Record.ID, Area: r.place.Root, Staging: r.place.Path(datadir.NameNew), Program: r.program(), Paths: r.paths,
+		Tunnel: func(ctx context.Context) (net.Conn, error) {
+			return r.h.o.Tunnel(ctx, r.j.Record.Donor, r.j.ClusterID, r.j.Token)
+		},
+		Backup: func(ctx context.Context, req method.BackupRequest) (net.Conn, error) {
+			return r.h.o.Backup(ctx, r.j.Record.Donor, r.j.ClusterID, r.j.Token, string(req.Tool), req.Parallel)
+		},
+	}
+}
+
 // prepare applies the log of a physical backup. A clone has done that itself.
-func (r *rebuild) prepare(context.Context) error { return nil }
+func (r *rebuild) prepare(ctx context.Context) error {
+	m, err := r.h.methodNamed(r.j.Record.Method)
+	if err != nil {
+		return err
+	}
+	return m.Prepare(ctx, r.job())
+}
 
 // own gives the copy the live datadir's owner, mode and label, and the files
 // that make it this server: its uuid, certificates and persisted settings.

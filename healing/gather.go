@@ -97,7 +97,7 @@ func (g *gathering) sets() {
 	if err != nil {
 		g.f.Errant.Err = err.Error()
 	} else {
-		g.f.Errant = g.beyondPrimary(own)
+		g.f.Errant = g.beyondPrimary(own, g.f.Self.ServerID)
 	}
 	var each sync.WaitGroup
 	for i := range g.f.Donors {
@@ -109,10 +109,11 @@ func (g *gathering) sets() {
 // beyondPrimary is what of set the primary does not have. A replica can run
 // ahead of its source's own set for a moment, so a first difference counts
 // only where it lasts.
-func (g *gathering) beyondPrimary(set string) watchdog.Answer {
-	return watchdog.AnswerOf(beyond(g.ctx, g.h.o.Server, set, g.f.Primary.Observation.Executed, g.h.o.Policy.ErrantConfirm, func(ctx context.Context) (string, error) {
-		return g.h.executedAt(ctx, g.standing.Primary)
-	}))
+func (g *gathering) beyondPrimary(set string, id uint32) watchdog.Answer {
+	return watchdog.AnswerOf(g.h.beyond(g.ctx, set, id, g.f.Primary.Observation, g.h.o.Policy.ErrantConfirm,
+		func(ctx context.Context) (watchdog.PeerState, error) {
+			return g.h.primaryState(ctx, g.standing.Primary)
+		}))
 }
 
 // donorSets applies the donor rule: executed(recipient) ∩ executed(primary)
@@ -122,10 +123,9 @@ func (g *gathering) donorSets(d *watchdog.DonorFacts) {
 		return
 	}
 	donor := d.State.Observation.Executed
-	primary := g.f.Primary.Observation.Executed
 	d.Purged = watchdog.AnswerOf(g.h.o.Server.GTIDSubtract(g.ctx, g.f.Primary.Observation.Purged, donor))
 	d.Missing = watchdog.AnswerOf(func() (string, error) {
-		errant, err := g.h.o.Server.GTIDSubtract(g.ctx, g.f.Self.Executed, primary)
+		errant, err := g.h.o.Server.GTIDBeyond(g.ctx, g.f.Self.Executed, g.f.Self.ServerID, g.f.Primary.Observation)
 		if err != nil {
 			return "", err
 		}
@@ -139,7 +139,7 @@ func (g *gathering) donorSets(d *watchdog.DonorFacts) {
 		}
 		return g.h.o.Server.GTIDSubtract(g.ctx, needed, donor)
 	}())
-	d.Errant = g.beyondPrimary(donor)
+	d.Errant = g.beyondPrimary(donor, d.State.Observation.ServerID)
 }
 
 // failing is the transaction that the applier stands at, empty for none.

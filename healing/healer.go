@@ -35,6 +35,8 @@ type Options struct {
 	Methods []method.Method
 	// Tunnel opens one connection to the donor's mysqld, under the token.
 	Tunnel func(ctx context.Context, donor, clusterID string, token uint64) (net.Conn, error)
+	// Backup opens the stream of a backup that the donor makes, under the token.
+	Backup func(ctx context.Context, donor, clusterID string, token uint64, tool string, parallel int) (net.Conn, error)
 
 	Shutdown     bool                            // end the old server cleanly rather than kill it
 	MinFree      func(total int64) int64         // bytes to keep free on a file system of that size
@@ -72,7 +74,7 @@ func New(o Options) (*Healer, error) {
 	switch {
 	case o.Node == "" || o.StateDir == "" || o.Socket == "":
 		return nil, errors.New("healer: node, state directory and socket are needed")
-	case o.Leases == nil || o.Peers == nil || o.Cluster == nil || o.Server == nil || o.Connect == nil || o.Service == nil || o.Tunnel == nil:
+	case o.Leases == nil || o.Peers == nil || o.Cluster == nil || o.Server == nil || o.Connect == nil || o.Service == nil || o.Tunnel == nil || o.Backup == nil:
 		return nil, errors.New("healer: a collaborator is missing")
 	case len(o.Methods) == 0:
 		return nil, errors.New("healer: no method")

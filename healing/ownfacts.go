@@ -1,12 +1,14 @@
 package healing
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
 
 	"resilver/healing/datadir"
 	"resilver/healing/private"
+	"resilver/healing/service"
 	"resilver/watchdog"
 	"resilver/watchdog/replica"
 )
@@ -87,17 +89,17 @@ func (g *gathering) space(p datadir.Place) {
 // scratch datadir of MySQL 9.7, 95 MB each, with room to spare.
 const scratchBytes = 256 << 20
 
-// closed: the rebuilt server comes up closed by the copy's mysqld-auto.cnf,
-// unless this server does not read that file.
+// closed: the rebuilt server comes up closed, by its option files or by the
+// copy's mysqld-auto.cnf where the engine has that.
 func (g *gathering) closed() {
 	if !g.f.Self.Reachable {
 		g.f.Closed.Err = g.f.Self.Err
 		return
 	}
 	const remedy = ": nothing would close the rebuilt server while it starts"
-	loads, err := g.h.o.Server.LoadsPersisted(g.ctx)
-	if err == nil && !loads {
-		g.f.Closed = watchdog.AnswerOf("persisted_globals_load is OFF"+remedy, nil)
+	why, err := g.h.o.Server.StartsReadOnly(g.ctx)
+	if err == nil && why != "" {
+		g.f.Closed = watchdog.AnswerOf(why+remedy, nil)
 		return
 	}
 	var args []string
@@ -122,12 +124,34 @@ func (g *gathering) service() {
 		g.f.Service = watchdog.AnswerOf("the manager of mysqld does not answer (is it run by `resilver supervise`, or is mysql.service right?): "+err.Error(), nil)
 		return
 	}
+	if why, err := atWork(g.ctx, g.h.o.Service); err != nil || why != "" {
+		g.f.Service = watchdog.AnswerOf(why, err)
+		return
+	}
 	pid, err := g.h.serverPID(g.ctx, g.f.Self)
 	if err == nil && (!status.Running || (status.PID != 0 && status.PID != pid)) {
 		g.f.Service = watchdog.AnswerOf(fmt.Sprintf("the manager of mysqld (%s) does not run the server on %s, which is process %d", status.Managed, g.f.Self.Datadir, pid), nil)
 		return
 	}
 	g.f.Service = watchdog.AnswerOf("", err)
+}
+
+// atWork asks a manager that can tell whether a person is at work on mysqld, and
+// whether its guard against a start in mid-swap is in force.
+func atWork(ctx context.Context, s service.Service) (string, error) {
+	if m, ok := s.(interface {
+		Person(context.Context) (bool, string, error)
+	}); ok {
+		if at, why, err := m.Person(ctx); err != nil || at {
+			return "a person is at work on mysqld: " + why, err
+		}
+	}
+	if m, ok := s.(interface{ Check(context.Context) error }); ok {
+		if err := m.Check(ctx); err != nil {
+			return err.Error(), nil
+		}
+	}
+	return "", nil
 }
 
 // account: a password for the source, from the server or the configuration.

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"resilver/healing/datadir"
+	"resilver/healing/method"
 	"resilver/healing/service"
 	"resilver/watchdog"
 )
@@ -34,6 +35,7 @@ func (r *rebuild) preflight(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	r.fitness = method.Facts{Flavor: facts.Self.Flavor, VersionNumber: facts.Self.VersionNumber}
 	if r.paths, err = r.h.o.Server.Paths(ctx); err != nil {
 		return err
 	}

@@ -11,6 +11,7 @@ import (
 
 	"resilver/config/secret"
 	"resilver/healing/datadir"
+	"resilver/healing/method"
 	"resilver/healing/service"
 	"resilver/watchdog"
 	"resilver/watchdog/replica"
@@ -48,6 +49,7 @@ type rebuild struct {
 	closed   *replica.Closed // the live server, closed by stop
 	password secret.Secret
 	unlock   []func() error
+	fitness  method.Facts      // of this server, for the methods
 	reported string            // GTID set reported with the backup
 	paths    map[string]string // the live server's variables that name places on disk
 

@@ -26,6 +26,11 @@ func (h *Healer) Resume() error {
 	if j.Record.Node != h.o.Node {
 		return fmt.Errorf("the journal in %s is that of node %s, this is %s: is the state directory another machine's?", h.o.StateDir, j.Record.Node, h.o.Node)
 	}
+	if j.renumber() {
+		if err := j.save(h.o.StateDir, time.Now()); err != nil {
+			return err
+		}
+	}
 	r := &rebuild{h: h, j: *j, bytes: j.Record.Bytes, manual: j.Record.Trigger == "manual"}
 	if err := h.claim(r); err != nil {
 		return err

@@ -27,10 +27,11 @@ func held(ctx context.Context, sets arithmetic, obs watchdog.Observation) (strin
 	return all, nil
 }
 
-// beyond is what of set is not in base, even after base was read again for up
-// to patience: a difference that passes was only a race between two reads.
-func beyond(ctx context.Context, sets arithmetic, set, base string, patience time.Duration, again func(context.Context) (string, error)) (string, error) {
-	diff, err := sets.GTIDSubtract(ctx, set, base)
+// beyond is what of set, held by the server with that server_id, the primary
+// does not have, even after the primary was read again for up to patience: a
+// difference that passes was only a race between two reads.
+func (h *Healer) beyond(ctx context.Context, set string, id uint32, primary watchdog.Observation, patience time.Duration, again func(context.Context) (watchdog.PeerState, error)) (string, error) {
+	diff, err := h.o.Server.GTIDBeyond(ctx, set, id, primary)
 	deadline := time.Now().Add(patience)
 	for err == nil && diff != "" && time.Now().Before(deadline) {
 		select {
@@ -38,10 +39,11 @@ func beyond(ctx context.Context, sets arithmetic, set, base string, patience tim
 			return "", fmt.Errorf("confirm a difference to the primary: %w", context.Cause(ctx))
 		case <-time.After(min(500*time.Millisecond, patience/4)):
 		}
-		if base, err = again(ctx); err != nil {
+		var state watchdog.PeerState
+		if state, err = again(ctx); err != nil {
 			break
 		}
-		diff, err = sets.GTIDSubtract(ctx, diff, base)
+		diff, err = h.o.Server.GTIDBeyond(ctx, diff, id, state.Observation)
 	}
 	return diff, err
 }

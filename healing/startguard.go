@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 
 	"resilver/healing/datadir"
+	"resilver/healing/service"
 	"resilver/watchdog"
 )
 
@@ -24,6 +25,15 @@ func StartGuard(stateDir, given string) error {
 	}
 	if j != nil && j.Record.Outcome == "" && !j.Back && j.at(watchdog.StepStop, watchdog.StepSwap) {
 		return fmt.Errorf("rebuild %s is in step %s: mysqld must not start until the sidecar has finished it", j.Record.ID, j.Step)
+	}
+	if j != nil && j.Record.Outcome == "" {
+		held, err := service.HeldBy(service.HoldPath(stateDir))
+		if err != nil {
+			return err
+		}
+		if held {
+			return fmt.Errorf("rebuild %s is in step %s, and its sidecar holds mysqld until the old server may start again", j.Record.ID, j.Step)
+		}
 	}
 	dir, err := liveDatadir(stateDir, j)
 	if err != nil {

@@ -214,17 +214,31 @@ func (r *rebuild) subsetsNow(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	executed := primary.Observation.Executed
-	covered, err := server.GTIDUnion(ctx, r.j.Executed, executed)
-	if err != nil {
-		return err
-	}
-	for _, rule := range []struct{ small, large, broken string }{
-		{own, covered, "this node holds transactions that neither the copy nor the primary has"},
-		{primary.Observation.Purged, r.j.Executed, "the primary has purged logs that the copy would need"},
-		{r.j.Executed, executed, "the copy has transactions that the primary does not have"},
+	return r.rules(ctx, own, obs.ServerID, primary.Observation)
+}
+
+// rules are the three subset rules of stop.
+func (r *rebuild) rules(ctx context.Context, own string, id uint32, primary watchdog.Observation) error {
+	server := r.h.o.Server
+	for _, rule := range []struct {
+		broken string
+		diff   func() (string, error)
+	}{
+		{"this node holds transactions that neither the copy nor the primary has", func() (string, error) {
+			diff, err := server.GTIDBeyond(ctx, own, id, primary)
+			if err != nil {
+				return "", err
+			}
+			return server.GTIDSubtract(ctx, diff, r.j.Executed)
+		}},
+		{"the primary has purged logs that the copy would need", func() (string, error) {
+			return server.GTIDSubtract(ctx, primary.Purged, r.j.Executed)
+		}},
+		{"the copy has transactions that the primary does not have", func() (string, error) {
+			return server.GTIDBeyond(ctx, r.j.Executed, id, primary)
+		}},
 	} {
-		diff, err := server.GTIDSubtract(ctx, rule.small, rule.large)
+		diff, err := rule.diff()
 		if err != nil {
 			return err
 		}

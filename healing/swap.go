@@ -13,18 +13,7 @@ import (
 // that a process that finds it half done in the journal finds out whether it
 // took place.
 func (r *rebuild) swap(context.Context) error {
-	state, err := r.exchanged()
-	if err != nil {
-		return err
-	}
-	if state == datadir.NotYet {
-		// The copy carries the marker too, until start takes it off: neither
-		// directory may be booted by anybody in between.
-		if err := datadir.Mark(r.j.Staged.Path, "rebuild "+r.j.Record.ID); err != nil {
-			return err
-		}
-	}
-	if _, err := datadir.Exchange(r.j.Live, r.j.Staged); err != nil {
+	if err := exchangeMarked(&r.j); err != nil {
 		return err
 	}
 	r.h.o.Failpoint("swap.exchanged")
@@ -49,14 +38,24 @@ const quickDeaths = 3
 
 // answers waits until the new server answers, closed to writers.
 func (r *rebuild) answers(ctx context.Context) error {
+	died := 0
 	for {
 		obs := r.h.o.Server.Observe(ctx)
 		if obs.Reachable {
 			return r.ours(obs)
 		}
 		status, err := r.h.o.Service.Status(ctx)
-		if err == nil && status.Deaths >= quickDeaths {
-			return fmt.Errorf("the new server died %d times: %s", status.Deaths, status.LastExit)
+		if err == nil && status.GaveUp {
+			// A manager that does not try again by itself is asked to.
+			if died++; died < quickDeaths {
+				err = r.h.o.Service.Start(ctx)
+			}
+		}
+		if deaths := max(died, status.Deaths); deaths >= quickDeaths {
+			return fmt.Errorf("the new server died %d times: %s", deaths, status.LastExit)
+		}
+		if err != nil {
+			r.log.Debug("manager of mysqld", "error", err)
 		}
 		select {
 		case <-ctx.Done():

@@ -23,7 +23,7 @@ type grantsOf struct {
 }
 
 func (a *app) grantsCommand() *cobra.Command {
-	var file, osUser string
+	var file, osUser, flavor, mysqld string
 	var roles []string
 	c := &cobra.Command{
 		Use: "grants", GroupID: "setup", Args: cobra.NoArgs,
@@ -43,27 +43,51 @@ func (a *app) grantsCommand() *cobra.Command {
 				}
 				osUser = me.Username
 			}
-			return a.grants(cfg, osUser, roles)
+			return a.grants(cfg, accounts{flavor: flavor, sidecar: osUser, mysqld: mysqld}, roles)
 		},
 	}
 	c.Flags().StringVar(&file, "config", "", "take the names of accounts and users from this configuration; without it the defaults")
 	c.Flags().StringVar(&osUser, "os-user", "", "system user that runs the sidecar; without it this one")
+	c.Flags().StringVar(&flavor, "flavor", "mysql", "mysql | mariadb")
+	c.Flags().StringVar(&mysqld, "mysqld-user", "mysql", "MariaDB: system user that mysqld runs as; the donor's account has its name")
 	c.Flags().StringSliceVar(&roles, "role", []string{"sidecar", "donor"}, "sidecar: what it needs itself | donor: what copying from this server needs")
 	return c
 }
 
-func (a *app) grants(cfg *config.Config, osUser string, roles []string) error {
+// accounts says for which engine, and for whom.
+type accounts struct {
+	flavor          string // mysql | mariadb
+	sidecar, mysqld string // system users
+}
+
+func (w accounts) sidecarOf(cfg *config.Config) replica.GrantsOptions {
+	o := replica.GrantsOptions{Flavor: w.flavor, Account: replica.AccountSidecar, Name: cfg.MySQL.User, OSUser: w.sidecar}
+	// On MariaDB only the account of that very name is known by its system user.
+	if cfg.MySQL.PasswordFile != "" || w.flavor == "mariadb" && o.Name != o.OSUser {
+		o.OSUser = ""
+	}
+	return o
+}
+
+func (w accounts) donorOf(cfg *config.Config) replica.GrantsOptions {
+	if w.flavor == "mariadb" {
+		return replica.GrantsOptions{Flavor: w.flavor, Account: replica.AccountBackup, Name: w.mysqld, OSUser: w.mysqld}
+	}
+	return replica.GrantsOptions{Flavor: w.flavor, Account: replica.AccountClone, Name: cloneAccount, OSUser: cfg.Donor.OSUser}
+}
+
+func (a *app) grants(cfg *config.Config, who accounts, roles []string) error {
+	if who.flavor != "mysql" && who.flavor != "mariadb" {
+		return &usageError{fmt.Errorf("there is no flavour %q: it is mysql or mariadb", who.flavor)}
+	}
 	out := []grantsOf{}
 	for _, role := range roles {
-		o := replica.GrantsOptions{Flavor: "mysql"}
+		var o replica.GrantsOptions
 		switch role {
 		case "sidecar":
-			o.Account, o.Name, o.OSUser = replica.AccountSidecar, cfg.MySQL.User, osUser
-			if cfg.MySQL.PasswordFile != "" {
-				o.OSUser = ""
-			}
+			o = who.sidecarOf(cfg)
 		case "donor":
-			o.Account, o.Name, o.OSUser = replica.AccountClone, cloneAccount, cfg.Donor.OSUser
+			o = who.donorOf(cfg)
 		default:
 			return &usageError{fmt.Errorf("there is no role %q: it is sidecar or donor", role)}
 		}
@@ -79,7 +103,11 @@ func (a *app) grants(cfg *config.Config, osUser string, roles []string) error {
 	if a.json() {
 		return a.printJSON(out)
 	}
-	a.printf("-- Run these on the primary; they replicate. Every server needs the plugins auth_socket and\n-- mysql_clone, loaded by its option file: plugin_load_add=auth_socket.so and plugin_load_add=mysql_clone.so\n")
+	a.printf("-- Run these on the primary; they replicate.")
+	if who.flavor == "mysql" {
+		a.printf(" Every server needs the plugins auth_socket and\n-- mysql_clone, loaded by its option file: plugin_load_add=auth_socket.so and plugin_load_add=mysql_clone.so")
+	}
+	a.printf("\n")
 	for _, g := range out {
 		a.printf("\n-- %s: %s\n%s;\n", g.Role, g.Account, strings.Join(g.Statements, ";\n"))
 	}

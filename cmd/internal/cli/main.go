@@ -71,7 +71,7 @@ func (a *app) root() *cobra.Command {
 	root.SetHelpCommandGroupID("setup")
 	root.SetCompletionCommandGroupID("setup")
 	root.AddCommand(
-		a.runCommand(), a.superviseCommand(), a.startGuardCommand(), dialAsCommand(),
+		a.runCommand(), a.superviseCommand(), a.startGuardCommand(), a.finishCommand(), dialAsCommand(),
 		a.statusCommand(), a.planCommand(), a.historyCommand(), a.leaseCommand(),
 		a.rebuildCommand(), a.cancelCommand(),
 		a.pauseCommand(), a.resumeCommand(), a.ackCommand(),

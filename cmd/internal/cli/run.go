@@ -42,10 +42,13 @@ func (a *app) run(ctx context.Context, file string) error {
 	for _, w := range cfg.Warnings() {
 		logger.Warn("configuration", "path", w.Path, "message", w.Message, "cure", w.Cure)
 	}
-	s, err := sidecar.New(cfg, sidecar.Options{Logger: logger, Version: a.Version, Failpoint: a.Failpoint})
+	m := manager{logger}
+	s, err := sidecar.New(cfg, sidecar.Options{Logger: logger, Version: a.Version, Failpoint: a.Failpoint,
+		Ready: func() { m.ready(cfg.Probe.Interval) }, Beat: m.beat})
 	if err != nil {
 		return err
 	}
+	defer context.AfterFunc(ctx, m.stopping)()
 	if err := s.Run(ctx); err != nil && !errors.Is(err, context.Canceled) {
 		return err
 	}

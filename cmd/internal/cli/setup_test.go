@@ -80,6 +80,38 @@ func TestStartGuardNeedsOnlyTheStateDirectory(t *testing.T) {
 	}
 }
 
+// finish needs no more than the guard, and says nothing where there is nothing
+// to do.
+func TestFinish(t *testing.T) {
+	state := t.TempDir()
+	conf := write(t, "lease: {ttl: soon}\nstate_dir: "+state+"\n")
+	if stdout, stderr, code := run(t.Context(), "finish", "--config", conf); code != 0 || stdout+stderr != "" {
+		t.Errorf("nothing to do: exit %d\n%s%s", code, stdout, stderr)
+	}
+	if _, stderr, code := run(t.Context(), "finish", "--config", filepath.Join(state, "none.yaml")); code != 2 || stderr == "" {
+		t.Errorf("no such file: exit %d\n%s", code, stderr)
+	}
+	if err := os.WriteFile(filepath.Join(state, "journal.json"), []byte("not a journal"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, stderr, code := run(t.Context(), "finish", "--config", conf); code != 1 || strings.Count(stderr, "\n") != 1 {
+		t.Errorf("an unreadable journal: exit %d\n%s", code, stderr)
+	}
+}
+
+// An installed resilver that is not configured keeps no database down.
+func TestStartGuardWithoutConfiguration(t *testing.T) {
+	if _, err := os.Stat(defaultConfig); err == nil {
+		t.Logf("%s exists: there is nothing to try on this machine", defaultConfig)
+		return
+	}
+	for _, command := range []string{"start-guard", "finish"} {
+		if _, stderr, code := run(t.Context(), command); code != 0 {
+			t.Errorf("%s: exit %d\n%s", command, code, stderr)
+		}
+	}
+}
+
 // supervise starts what stands behind --, hands the environment on without
 // what is resilver's, and ends with its context.
 func TestSupervise(t *testing.T) {

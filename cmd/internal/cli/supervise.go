@@ -116,9 +116,9 @@ func (a *app) startGuardCommand() *cobra.Command {
 		Use: "start-guard", GroupID: "daemon", Args: cobra.NoArgs,
 		Short: "say whether mysqld may be started now: exit code 0 or 1",
 		RunE: func(*cobra.Command, []string) error {
-			stateDir, _, err := config.LoadStateDir(file)
+			stateDir, _, err := bootStateDir(file)
 			if err != nil {
-				return &usageError{err}
+				return err
 			}
 			return healing.StartGuard(stateDir, datadir)
 		},

@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"time"
 
@@ -23,13 +24,22 @@ import (
 	"resilver/watchdog/replica"
 )
 
-// buildState makes the state directory, for the sidecar alone.
+// buildState makes the state directory, for the sidecar alone, and locks it
+// for life: neither a second sidecar nor `resilver finish` may act by it.
 func (s *Sidecar) buildState() error {
 	if err := os.MkdirAll(s.cfg.StateDir, 0o700); err != nil {
 		return fmt.Errorf("make state_dir: %w", err)
 	}
+	unlock, err := healing.LockState(s.cfg.StateDir, lockPatience)
+	if err != nil {
+		return err
+	}
+	s.onStop("lock on state_dir", unlock)
 	return nil
 }
+
+// lockPatience is for an earlier process that is about to end.
+const lockPatience = 5 * time.Second
 
 func (s *Sidecar) buildServer() error {
 	password, err := secretOf(s.cfg.MySQL.PasswordFile)
@@ -56,6 +66,12 @@ func (s *Sidecar) buildService() error {
 	switch m.Kind {
 	case config.ServiceSupervise:
 		s.service = service.Supervised{Socket: SuperviseSocket(s.cfg)}
+	case config.ServiceSystemd:
+		unit, err := service.NewSystemd(service.SystemdOptions{Unit: m.Unit, HoldFile: service.HoldPath(s.cfg.StateDir), Logger: s.o.Logger})
+		if err != nil {
+			return fmt.Errorf("mysql.service: %w", err)
+		}
+		s.service = unit
 	case config.ServiceCommand:
 		command, err := service.NewCommand(service.CommandOptions{Start: m.Start, Stop: m.Stop, Status: m.Status,
 			Timeout: commandTimeout, StopTimeout: commandStopTimeout, Logger: s.o.Logger})
@@ -203,7 +219,7 @@ func (s *Sidecar) buildHealer() error {
 		Node: cfg.Node.Name, StateDir: cfg.StateDir, StagingDir: cfg.Rebuild.StagingDir, Policy: s.policy(),
 		Leases: s.leases, Peers: s.port.Client(), Cluster: s.gossip, Server: s.server, Socket: cfg.MySQL.Socket,
 		Connect: func(socket string) (*replica.Server, error) { return s.connect(socket, own) },
-		Service: s.service, Methods: methods, Tunnel: s.port.Client().Tunnel,
+		Service: s.service, Methods: methods, Tunnel: s.port.Client().Tunnel, Backup: s.port.Client().Backup,
 		Shutdown: cfg.Rebuild.OldServer == config.OldServerShutdown, MinFree: cfg.Rebuild.MinFree.Of,
 		Preserve: append([]string{"auto.cnf"}, cfg.Rebuild.Preserve...), Deadlines: deadlines(cfg.Rebuild.Deadlines),
 		StallTimeout: cfg.Rebuild.StallTimeout, VerifyStall: cfg.Verify.Stall, Keep: cfg.Quarantine.Keep, KeepFree: cfg.Quarantine.MinFree.Of,
@@ -213,16 +229,70 @@ func (s *Sidecar) buildHealer() error {
 	return err
 }
 
+// toolDirs are where backup tools are looked for, in order: the PATH, and where
+// packages put them.
+func toolDirs() []string {
+	dirs := []string{}
+	for _, dir := range filepath.SplitList(os.Getenv("PATH")) {
+		if filepath.IsAbs(dir) {
+			dirs = append(dirs, dir)
+		}
+	}
+	return append(dirs, "/usr/bin", "/usr/sbin")
+}
+
+func (s *Sidecar) buildBackups() error {
+	b, err := method.NewBackups(method.BackupOptions{
+		Dirs: toolDirs(), Tools: map[method.Tool]method.BackupSettings{
+			method.ToolMariabackup: {Parallel: s.cfg.Rebuild.Mariabackup.Parallel, Args: s.cfg.Rebuild.Mariabackup.Args},
+			method.ToolXtrabackup:  {Parallel: s.cfg.Rebuild.Xtrabackup.Parallel, Args: s.cfg.Rebuild.Xtrabackup.Args},
+		},
+		StateDir: s.cfg.StateDir, Live: s.liveServer, Restore: s.restoreApplier, Stall: s.cfg.Rebuild.StallTimeout,
+		Count: s.metrics.given, Logger: s.o.Logger,
+	})
+	s.backups = b
+	return err
+}
+
 // cloneAccount is the account that a donor is copied through; it is known by
 // the system user that dials for it, and has BACKUP_ADMIN alone.
 const cloneAccount = "resilver_clone"
 
-// methods are the ways to copy, in order; auto and clone are the same as long
-// as there is one.
+// methods are the ways to copy, in order; auto is each that there is.
 func (s *Sidecar) methods() ([]method.Method, error) {
-	clone, err := method.NewClone(method.CloneOptions{Account: cloneAccount, StallTimeout: s.cfg.Rebuild.StallTimeout,
+	var out []method.Method
+	for _, name := range s.cfg.Rebuild.Methods {
+		names := []string{name}
+		if name == config.MethodAuto {
+			names = []string{config.MethodClone, config.MethodMariabackup, config.MethodXtrabackup}
+		}
+		for _, name := range names {
+			if slices.ContainsFunc(out, func(m method.Method) bool { return m.Name() == name }) {
+				continue
+			}
+			m, err := s.methodNamed(name)
+			if err != nil {
+				return nil, err
+			}
+			out = append(out, m)
+		}
+	}
+	return out, nil
+}
+
+func (s *Sidecar) methodNamed(name string) (method.Method, error) {
+	physical := func(t config.Tool) method.PhysicalOptions {
+		return method.PhysicalOptions{Dirs: toolDirs(), Parallel: t.Parallel, UseMemory: int64(t.UseMemory), Args: t.Args,
+			StallTimeout: s.cfg.Rebuild.StallTimeout, Logger: s.o.Logger}
+	}
+	switch name {
+	case config.MethodMariabackup:
+		return method.NewMariabackup(physical(s.cfg.Rebuild.Mariabackup))
+	case config.MethodXtrabackup:
+		return method.NewXtrabackup(physical(s.cfg.Rebuild.Xtrabackup))
+	}
+	return method.NewClone(method.CloneOptions{Account: cloneAccount, StallTimeout: s.cfg.Rebuild.StallTimeout,
 		BootTimeout: bootTimeout, Logger: s.o.Logger})
-	return []method.Method{clone}, err
 }
 
 // bootTimeout is what a scratch server gets until it answers.
@@ -253,9 +323,14 @@ func (s *Sidecar) buildLoop() error {
 		Interval: s.cfg.Probe.Interval, Timeout: s.cfg.Probe.Timeout, Policy: s.policy(),
 		Diagnose: watchdog.DiagnoseConfig{MaxLag: s.cfg.Verify.MaxLag, Stable: 10 * s.cfg.Probe.Interval},
 		Prober:   s.server, Cluster: s.gossip, Leases: s.leases, Gatherer: s.healer, Healer: s.healer,
-		Remembered: last.Observation, Remember: s.remember, Observed: s.metrics.observed, Logger: s.o.Logger,
+		Remembered: last.Observation, Remember: s.remember, Observed: s.observed, Logger: s.o.Logger,
 	})
 	return err
+}
+
+func (s *Sidecar) observed(obs watchdog.Observation, diag watchdog.Diagnosis, d watchdog.Decision) {
+	s.o.Beat()
+	s.metrics.observed(obs, diag, d)
 }
 
 func (s *Sidecar) remember(obs watchdog.Observation, role watchdog.Role) {

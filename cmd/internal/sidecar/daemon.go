@@ -69,8 +69,8 @@ func (d *daemon) Lease(context.Context) (watchdog.LeaseState, error) { return d.
 // Rebuild is a person's rebuild of this node: by the same guards, which can
 // be overridden one by one where that is allowed at all.
 func (d *daemon) Rebuild(ctx context.Context, r admin.RebuildRequest) (admin.RebuildAnswer, error) {
-	if r.Method != "" && r.Method != "auto" && r.Method != "clone" {
-		return admin.RebuildAnswer{}, admin.Usage("method %q is not known; this resilver has clone", r.Method)
+	if r.Method != "" && r.Method != "auto" && !slices.Contains([]string{"clone", "mariabackup", "xtrabackup"}, r.Method) {
+		return admin.RebuildAnswer{}, admin.Usage("method %q is not known; there are clone, mariabackup and xtrabackup", r.Method)
 	}
 	for _, id := range r.Override {
 		if !slices.Contains(watchdog.GuardIDs(), id) {

@@ -16,7 +16,7 @@ import (
 // handlers answer the other sidecars. None of them takes anything from a
 // request but names, numbers and GTID sets.
 func (s *Sidecar) handlers() peer.Handlers {
-	return peer.Handlers{State: s.peerState, GTIDSubtract: s.peerSubtract, Lease: s.leases.Handle, Tunnel: s.peerTunnel}
+	return peer.Handlers{State: s.peerState, GTIDSubtract: s.peerSubtract, Lease: s.leases.Handle, Tunnel: s.peerTunnel, Backup: s.peerBackup}
 }
 
 // peerState probes this node's server now, for a caller that is about to act
@@ -26,7 +26,7 @@ func (s *Sidecar) peerState(ctx context.Context, _ string) (watchdog.PeerState, 
 	_, diag, _ := s.loop.Seen()
 	contents := s.contents.latest()
 	if obs.Reachable {
-		lacks, err := s.server.MissingForDonor(ctx, cloneAccount)
+		lacks, err := s.server.MissingForDonor(ctx, donorAccount(obs))
 		if err != nil {
 			lacks = append(lacks, "whether it can be cloned is not known: "+err.Error())
 		}
@@ -40,12 +40,16 @@ func (s *Sidecar) peerSubtract(ctx context.Context, _, a, b string) (string, err
 	return s.server.GTIDSubtract(ctx, a, b)
 }
 
+func errNoDonor(node string) error {
+	return fmt.Errorf("node.donor is false: %s is never copied from", node)
+}
+
 // peerTunnel leads the lease's holder to this node's mysqld, and nobody else;
 // the connection is dialled as donor.os_user, which has no right but to be
 // copied from.
 func (s *Sidecar) peerTunnel(ctx context.Context, req peer.TunnelRequest) (func(context.Context, net.Conn), error) {
 	if !s.cfg.Node.Donor {
-		return nil, fmt.Errorf("node.donor is false: %s is never copied from", s.cfg.Node.Name)
+		return nil, errNoDonor(s.cfg.Node.Name)
 	}
 	donor, err := transfer.Admit(ctx, transfer.DonorOptions{
 		Check: func() error { return s.leases.Check(req.ClusterID, req.Token, req.Caller) },

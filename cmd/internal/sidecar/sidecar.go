@@ -20,6 +20,7 @@ import (
 	"resilver/gossip/lease"
 	"resilver/gossip/peer"
 	"resilver/healing"
+	"resilver/healing/method"
 	"resilver/healing/service"
 	"resilver/watchdog"
 	"resilver/watchdog/admin"
@@ -32,6 +33,9 @@ type Options struct {
 	Version string
 	// Failpoint is called at named points of a rebuild, for crash tests.
 	Failpoint func(point string)
+	// Ready is called once every part runs, Beat with every look at the
+	// server; both may be nil.
+	Ready, Beat func()
 }
 
 // Sidecar is one running resilver.
@@ -48,6 +52,7 @@ type Sidecar struct {
 	loop     *watchdog.Loop
 	metrics  *metrics
 	contents contents
+	backups  *method.Backups
 	limit    *rate.Limiter // of what this node gives as a donor; nil: none
 
 	teardowns []teardown
@@ -64,8 +69,14 @@ func New(cfg *config.Config, o Options) (*Sidecar, error) {
 	if cfg == nil || o.Logger == nil {
 		return nil, errors.New("sidecar: configuration and logger are needed")
 	}
+	if o.Ready == nil {
+		o.Ready = func() {}
+	}
+	if o.Beat == nil {
+		o.Beat = func() {}
+	}
 	s := &Sidecar{cfg: cfg, o: o, contents: contents{last: watchdog.Contents{Err: "not asked yet"}}, metrics: newMetrics(prometheus.NewRegistry(), cfg.Cluster.Name, o.Version)}
-	for _, build := range []func() error{s.buildState, s.buildServer, s.buildService, s.buildPeer, s.buildLease, s.buildGossip, s.buildHealer, s.buildLoop} {
+	for _, build := range []func() error{s.buildState, s.buildServer, s.buildService, s.buildPeer, s.buildLease, s.buildGossip, s.buildBackups, s.buildHealer, s.buildLoop} {
 		if err := build(); err != nil {
 			return nil, errors.Join(err, s.stop())
 		}
@@ -106,6 +117,11 @@ func (s *Sidecar) serve(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if unit, ok := s.service.(*service.Systemd); ok {
+		if err := unit.Check(ctx); err != nil {
+			s.o.Logger.Warn("the server's unit is not fit for a rebuild", "error", err)
+		}
+	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return sock.Serve(ctx) })
 	if s.cfg.HTTP.Listen != "" {
@@ -119,6 +135,8 @@ func (s *Sidecar) serve(ctx context.Context) error {
 	g.Go(func() error { return s.loop.Run(ctx) })
 	g.Go(func() error { return s.contents.run(ctx, s.server) })
 	g.Go(func() error { return s.healer.Housekeep(ctx) })
+	g.Go(func() error { return s.restoreDonor(ctx) })
+	s.o.Ready()
 	s.o.Logger.Info("watching", "node", s.cfg.Node.Name, "cluster", s.cfg.Cluster.Name, "mode", s.cfg.Policy.Mode, "version", s.o.Version)
 	return g.Wait()
 }

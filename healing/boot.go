@@ -1,0 +1,189 @@
+package healing
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"time"
+
+	"resilver/healing/datadir"
+	"resilver/healing/service"
+	"resilver/watchdog"
+)
+
+// Finish makes the datadir fit to be started on, right before mysqld starts
+// and without a sidecar: after a reboot in the middle of a swap it completes
+// the exchange, after one in an unfinished stop it takes the way back. The
+// sidecar goes on from there once it runs. Nothing left to do is no error;
+// something left that a running sidecar is about to do is ErrStateInUse, and
+// mysqld must wait for it.
+func Finish(stateDir string, log *slog.Logger) error {
+	j, err := loadJournal(stateDir)
+	if err != nil {
+		return err
+	}
+	if left, err := j.leftForBoot(); err != nil || !left {
+		return err
+	}
+	unlock, err := LockState(stateDir, 0)
+	if err != nil {
+		return fmt.Errorf("rebuild %s stands in %s: %w", j.Record.ID, j.Step, err)
+	}
+	defer unlock() //nolint:errcheck // it ends with the process
+	// Once more, now that nobody else changes it.
+	if j, err = loadJournal(stateDir); err != nil {
+		return err
+	}
+	left, err := j.leftForBoot()
+	if err != nil || !left {
+		return err
+	}
+	b := boot{stateDir: stateDir, j: j, log: log.With("rebuild", j.Record.ID)}
+	if err := b.finish(); err != nil {
+		return fmt.Errorf("finish rebuild %s, which stood in %s: %w", j.Record.ID, j.Step, err)
+	}
+	return nil
+}
+
+// leftForBoot says whether something of this journal must be done before
+// mysqld may start.
+func (j *Journal) leftForBoot() (bool, error) {
+	if j == nil || j.Record.Outcome != "" || j.Live.Path == "" {
+		return false, nil
+	}
+	renumbered := *j
+	switch {
+	case renumbered.renumber():
+		return true, nil
+	case !j.Back && j.at(watchdog.StepStop, watchdog.StepSwap):
+		return true, nil
+	case !j.Back && !j.at(watchdog.StepStart):
+		return false, nil
+	}
+	// What is left of start, and of the way back, is to take the marker off.
+	marked, _, err := datadir.Marked(j.Live.Path)
+	return marked, err
+}
+
+// boot is one run of Finish.
+type boot struct {
+	stateDir string
+	j        *Journal
+	log      *slog.Logger
+}
+
+func (b *boot) note(change func(*Journal)) error {
+	change(b.j)
+	return b.j.save(b.stateDir, time.Now())
+}
+
+func (b *boot) finish() error {
+	was := b.j.Step
+	if b.j.renumber() {
+		b.log.Info("device of the datadir has a new number", "device", b.j.Live.Dev)
+		if err := b.note(func(*Journal) {}); err != nil {
+			return err
+		}
+	}
+	switch {
+	case b.j.at(watchdog.StepStop) && !b.j.Done && !b.j.Back:
+		if err := b.note(func(j *Journal) { j.Back = true }); err != nil {
+			return err
+		}
+	case b.j.at(watchdog.StepStop, watchdog.StepSwap) && !b.j.Back:
+		if err := b.swap(); err != nil {
+			return err
+		}
+	case !b.j.Back && !b.j.at(watchdog.StepStart):
+		return nil
+	}
+	if err := b.open(); err != nil {
+		return err
+	}
+	b.log.Info("datadir made fit to be started on", "stood_in", was, "step", b.j.Step, "back", b.j.Back)
+	return service.Release(service.HoldPath(b.stateDir))
+}
+
+// swap does the rest of the step of that name, under the same locks, and
+// writes the same journal.
+func (b *boot) swap() error {
+	began := time.Now()
+	for _, dir := range []string{b.j.Live.Path, b.j.Staged.Path} {
+		unlock, err := datadir.LockSystemTablespace(dir)
+		if err != nil {
+			return err
+		}
+		defer unlock() //nolint:errcheck // it ends with the process
+	}
+	if !b.j.at(watchdog.StepSwap) {
+		if err := b.note(func(j *Journal) { j.Step, j.Done = watchdog.StepSwap, false }); err != nil {
+			return err
+		}
+	}
+	if err := exchangeMarked(b.j); err != nil {
+		return err
+	}
+	if !b.j.Done {
+		took := watchdog.StepTime{Name: watchdog.StepSwap, Seconds: time.Since(began).Seconds()}
+		if err := b.note(func(j *Journal) { j.Done, j.Record.Steps = true, append(j.Record.Steps, took) }); err != nil {
+			return err
+		}
+	}
+	return b.note(func(j *Journal) { j.Step, j.Done = watchdog.StepStart, false })
+}
+
+// open takes the marker off the datadir that is to be started on: the new one
+// in start, the old one on the way back. A way back that has the exchange
+// still before it is the sidecar's, which knows whether the new server was
+// taken into use.
+func (b *boot) open() error {
+	state, err := datadir.Exchanged(b.j.Live, b.j.Staged)
+	if b.j.Staged.Ino == 0 {
+		state, err = datadir.NotYet, nil
+	}
+	if err != nil {
+		return err
+	}
+	if want := map[bool]datadir.State{true: datadir.NotYet, false: datadir.Done}[b.j.Back]; state != want {
+		return nil
+	}
+	return datadir.Unmark(b.j.Live.Path)
+}
+
+// exchangeMarked exchanges the datadir with the copy. The copy carries the
+// marker too, until start takes it off: neither directory may be booted by
+// anybody in between.
+func exchangeMarked(j *Journal) error {
+	state, err := datadir.Exchanged(j.Live, j.Staged)
+	if err != nil {
+		return err
+	}
+	if state == datadir.NotYet {
+		if err := datadir.Mark(j.Staged.Path, "rebuild "+j.Record.ID); err != nil {
+			return err
+		}
+	}
+	_, err = datadir.Exchange(j.Live, j.Staged)
+	return err
+}
+
+// renumber follows the device that the directories are on to a new number: a
+// file system keeps its inodes over a reboot, but not always the number of its
+// device. It says whether the journal has changed.
+func (j *Journal) renumber() bool {
+	live, err := datadir.RefOf(j.Live.Path)
+	if err != nil || live.Dev == j.Live.Dev || live.Ino != j.Live.Ino && live.Ino != j.Staged.Ino {
+		return false
+	}
+	if j.Staged.Ino != 0 {
+		other, err := datadir.RefOf(j.Staged.Path)
+		want := j.Live.Ino + j.Staged.Ino - live.Ino
+		if j.Staged.Dev != j.Live.Dev || err == nil && (other.Dev != live.Dev || other.Ino != want) || err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return false
+		}
+		j.Staged.Dev = live.Dev
+	}
+	j.Live.Dev, j.Was.Dev = live.Dev, live.Dev
+	return true
+}
