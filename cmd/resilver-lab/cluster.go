@@ -44,12 +44,17 @@ func upCmd(dir *string) *cobra.Command {
 		},
 	}
 	cmd.Flags().IntVar(&o.Nodes, "nodes", 3, "how many servers, the first one the primary")
-	cmd.Flags().StringVar(&o.Engine, "engine", "mysql", "the database engine")
+	engineFlag(cmd, &o.Engine)
 	cmd.Flags().StringArrayVar(&set, "set", nil, "KEY=VALUE: a key of all sidecars' configuration, such as policy.broken_for=10s")
 	cmd.Flags().IntVar(&o.DataMB, "data", 0, "megabytes of rows to begin with")
 	cmd.Flags().BoolVar(&bare, "bare", false, "servers only, no resilver")
 	binaryFlag(cmd, &o.Binary)
 	return cmd
+}
+
+// engineFlag lets a command choose the database.
+func engineFlag(cmd *cobra.Command, engine *string) {
+	cmd.Flags().StringVar(engine, "engine", lab.MySQL, "the database engine: "+strings.Join(lab.Engines(), " or "))
 }
 
 // binaryFlag lets a command find resilver beside itself.
@@ -119,15 +124,21 @@ func statusCmd(dir *string) *cobra.Command {
 
 func fetchCmd() *cobra.Command {
 	return &cobra.Command{
-		Use:   "fetch",
-		Short: "Get the database servers, where none is installed, and say which they are",
-		Args:  args(cobra.NoArgs),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			s, err := lab.Servers(cmd.Context(), os.Stderr)
-			if err != nil {
-				return err
+		Use:       "fetch [ENGINE...]",
+		Short:     "Get the database servers, where none is installed, and say which they are",
+		ValidArgs: lab.Engines(),
+		Args:      args(cobra.OnlyValidArgs),
+		RunE: func(cmd *cobra.Command, engines []string) error {
+			if len(engines) == 0 {
+				engines = lab.Engines()
 			}
-			cmd.Printf("%s: %s\n", s, s.Mysqld)
+			for _, engine := range engines {
+				s, err := lab.Servers(cmd.Context(), engine, os.Stderr)
+				if err != nil {
+					return err
+				}
+				cmd.Printf("%s: %s\n", s, s.Mysqld)
+			}
 			return nil
 		},
 	}

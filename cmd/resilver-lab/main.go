@@ -54,7 +54,7 @@ type usageError struct{ error }
 func root() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:           "resilver-lab",
-		Short:         "Real MySQL clusters on this machine, to break and to watch heal",
+		Short:         "Real MySQL and MariaDB clusters on this machine, to break and to watch heal",
 		Version:       version,
 		SilenceUsage:  true,
 		SilenceErrors: true,

@@ -139,6 +139,7 @@ func demoCmd() *cobra.Command {
 			return lab.Demo(cmd.Context(), o)
 		},
 	}
+	engineFlag(cmd, &o.Engine)
 	cmd.Flags().IntVar(&o.DataMB, "data", 220, "megabytes of data on each server")
 	cmd.Flags().IntVar(&o.Rate, "rate", 50, "rows a second that are written meanwhile")
 	binaryFlag(cmd, &o.Binary)

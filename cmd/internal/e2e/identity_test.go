@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -16,7 +15,7 @@ import (
 
 // identity is what a rebuild must leave as it was.
 type identity struct {
-	uuid, serverID, source string
+	uuid, serverID, source string // MariaDB has no uuid
 	uid, gid               uint32
 	mode                   os.FileMode
 	inode                  uint64
@@ -27,14 +26,16 @@ func identityOf(t *testing.T, n *lab.Node) identity {
 	ctx := t.Context()
 	var id identity
 	var err error
-	id.uuid, err = n.Value(ctx, "SELECT @@server_uuid")
-	must(t, err)
+	if n.Engine() == lab.MySQL {
+		id.uuid, err = n.Value(ctx, "SELECT @@server_uuid")
+		must(t, err)
+	}
 	id.serverID, err = n.Value(ctx, "SELECT @@server_id")
 	must(t, err)
 	status, err := n.Replica(ctx)
 	must(t, err)
 	id.source = fmt.Sprint(status["Source_Host"], status["Source_Port"], status["Source_User"], status["Connect_Retry"],
-		status["Source_Retry_Count"], status["Get_Source_public_key"], status["Source_SSL_Allowed"], status["Auto_Position"], status["Channel_Name"])
+		status["Source_Retry_Count"], status["Get_Source_public_key"], status["Source_SSL_Allowed"], status["Auto_Position"], status["Channel_Name"], status["Using_Gtid"])
 	info, err := os.Stat(n.Datadir)
 	must(t, err)
 	st := info.Sys().(*syscall.Stat_t)
@@ -85,6 +86,12 @@ func owned(t *testing.T, dir string, uid, gid uint32) {
 	}))
 }
 
+// wholeFiles are some that every datadir of the engine has.
+var wholeFiles = map[string][]string{
+	lab.MySQL:   {"ibdata1", "mysql.ibd", "auto.cnf"},
+	lab.MariaDB: {"ibdata1", "aria_log_control", "mysql/global_priv.MAD", "mysql/gtid_slave_pos.ibd", "mysql_upgrade_info"},
+}
+
 // quarantined checks that the old datadir is kept whole: by its inode, with a
 // system tablespace in it.
 func quarantined(t *testing.T, n *lab.Node, id identity, rebuild string) {
@@ -95,7 +102,7 @@ func quarantined(t *testing.T, n *lab.Node, id identity, rebuild string) {
 	if ino := info.Sys().(*syscall.Stat_t).Ino; ino != id.inode {
 		t.Errorf("%s is inode %d, the old datadir was %d", old, ino, id.inode)
 	}
-	for _, name := range []string{"ibdata1", "mysql.ibd", "auto.cnf"} {
+	for _, name := range wholeFiles[n.Engine()] {
 		if _, err := os.Stat(filepath.Join(old, name)); err != nil {
 			t.Errorf("the old datadir is not whole: %v", err)
 		}
@@ -121,12 +128,12 @@ func neverWritable(t *testing.T, n *lab.Node) (stop func()) {
 				return
 			case <-tick.C:
 			}
-			v, err := n.Value(ctx, "SELECT CONCAT(@@read_only, @@super_read_only)")
+			v, err := n.Value(ctx, "SELECT @@global.read_only")
 			if err != nil {
 				continue
 			}
 			polls++
-			if strings.HasPrefix(v, "0") {
+			if v == "0" {
 				open++
 			}
 		}

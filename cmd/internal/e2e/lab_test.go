@@ -59,8 +59,14 @@ func trim(p []byte) string {
 	return string(p)
 }
 
-// up starts a lab of three nodes that ends with the test.
+// up starts a lab of three MySQL nodes that ends with the test.
 func up(t *testing.T, set map[string]string) *lab.Cluster {
+	t.Helper()
+	return upOn(t, lab.MySQL, set)
+}
+
+// upOn does so on an engine.
+func upOn(t *testing.T, engine string, set map[string]string) *lab.Cluster {
 	t.Helper()
 	base, err := lab.DefaultDir()
 	if err != nil {
@@ -80,7 +86,7 @@ func up(t *testing.T, set map[string]string) *lab.Cluster {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := lab.Up(t.Context(), lab.Options{Dir: dir, DataMB: 20, Binary: binary, Set: set, Out: logWriter{t}})
+	c, err := lab.Up(t.Context(), lab.Options{Engine: engine, Dir: dir, DataMB: 20, Binary: binary, Set: set, Out: logWriter{t}})
 	if err != nil {
 		t.Fatal(errors.Join(err, release()))
 	}

@@ -13,9 +13,11 @@ import (
 
 // TestHeal: a replica that lacks a row heals itself under steady writes, and
 // is afterwards who it was before.
-func TestHeal(t *testing.T) {
+func TestHeal(t *testing.T) { heal(t, lab.MySQL) }
+
+func heal(t *testing.T, engine string) {
 	t.Parallel()
-	c := up(t, nil)
+	c := upOn(t, engine, nil)
 	n := c.Node(2)
 	before := identityOf(t, n)
 	stopLoad := underLoad(t, c)
@@ -38,9 +40,11 @@ func TestHeal(t *testing.T) {
 
 // TestRefusal: a person's rebuild of the primary is refused with exit code 3
 // and the guard, and nothing happens to it, whatever is overridden.
-func TestRefusal(t *testing.T) {
+func TestRefusal(t *testing.T) { refusal(t, lab.MySQL) }
+
+func refusal(t *testing.T, engine string) {
 	t.Parallel()
-	c := up(t, nil)
+	c := upOn(t, engine, nil)
 	before := statOf(t, c.Node(1))
 	for _, args := range [][]string{
 		{"rebuild"},
@@ -65,9 +69,11 @@ func TestRefusal(t *testing.T) {
 
 // TestKilledInSwap: a sidecar that dies by SIGKILL right after the exchange,
 // with the replica away, heals it when it is started again.
-func TestKilledInSwap(t *testing.T) {
+func TestKilledInSwap(t *testing.T) { killedInSwap(t, lab.MySQL) }
+
+func killedInSwap(t *testing.T, engine string) {
 	t.Parallel()
-	c := up(t, nil)
+	c := upOn(t, engine, nil)
 	n := c.Node(3)
 	before := identityOf(t, n)
 	stopLoad := underLoad(t, c)

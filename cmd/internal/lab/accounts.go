@@ -3,19 +3,20 @@ package lab
 import (
 	"context"
 	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
 
 	"resilver/watchdog/replica"
 )
 
-// grants are the statements that make resilver's accounts, those that
-// resilver grants prints.
-func (c *Cluster) grants() ([]string, error) {
+// sidecarAccount is as whom a sidecar enters its own server.
+const sidecarAccount = "resilver"
+
+// grants are the statements that make these accounts.
+func grants(accounts ...replica.GrantsOptions) ([]string, error) {
 	var all []string
-	for _, o := range []replica.GrantsOptions{
-		{Account: replica.AccountSidecar, Name: "resilver", OSUser: c.id.Self},
-		{Account: replica.AccountClone, Name: "resilver_clone", OSUser: c.id.Donor},
-	} {
-		o.Flavor = c.setup.Engine
+	for _, o := range accounts {
 		statements, err := replica.Grants(o)
 		if err != nil {
 			return nil, fmt.Errorf("make the accounts: %w", err)
@@ -23,6 +24,15 @@ func (c *Cluster) grants() ([]string, error) {
 		all = append(all, statements...)
 	}
 	return all, nil
+}
+
+// secret reads one of the lab's passwords.
+func (c *Cluster) secret(name string) (string, error) {
+	text, err := os.ReadFile(filepath.Join(c.Dir, name))
+	if err != nil {
+		return "", fmt.Errorf("read a password: %w", err)
+	}
+	return strings.TrimSpace(string(text)), nil
 }
 
 // makeCerts makes the lab's CA, a certificate for each node and the gossip

@@ -143,10 +143,8 @@ func differences(node, primary string, have, want map[string]string) []string {
 // memory, not data.
 var autoIncrement = regexp.MustCompile(` AUTO_INCREMENT=\d+`)
 
-// accountTables hold the accounts; the rest of schema mysql is each node's own.
-var accountTables = []string{"mysql.user", "mysql.db", "mysql.global_grants", "mysql.role_edges", "mysql.tables_priv"}
-
-// fingerprints are definition and checksum of every table.
+// fingerprints are definition and checksum of every table; of schema mysql
+// only of those that hold the accounts: the rest is each node's own.
 func (n *Node) fingerprints(ctx context.Context) (map[string]string, error) {
 	prints := map[string]string{}
 	err := n.Session(ctx, func(ctx context.Context, conn *sql.Conn) error {
@@ -155,7 +153,7 @@ func (n *Node) fingerprints(ctx context.Context) (map[string]string, error) {
 		if err != nil {
 			return err
 		}
-		tables := slices.Clone(accountTables)
+		tables := slices.Clone(n.cluster.engine.accountTables)
 		for _, row := range rows {
 			tables = append(tables, fmt.Sprintf("`%s`.`%s`", row["s"], row["t"]))
 		}

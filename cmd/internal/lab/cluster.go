@@ -17,16 +17,21 @@ type Cluster struct {
 	Dir   string // absolute
 	Nodes []*Node
 
-	setup setup
-	id    identity
-	out   io.Writer
+	setup  setup
+	engine *engine
+	id     identity
+	out    io.Writer
 }
 
 // The files that describe a lab: one for everybody, one for the lab itself.
 const (
 	descriptionFile = "lab.json"
 	setupFile       = "setup.json"
-	passwordFile    = "repl.password"
+
+	// Secrets, one for all nodes: of replication, and of the sidecars where
+	// they need one.
+	replPassword    = "repl.password"
+	sidecarPassword = "sidecar.password"
 )
 
 // setup is what a lab must remember to be started again.
@@ -71,6 +76,9 @@ func Open(dir string, out io.Writer) (*Cluster, error) {
 	if err := json.Unmarshal(text, &c.setup); err != nil {
 		return nil, fmt.Errorf("read the lab's setup: %w", err)
 	}
+	if c.engine, err = engineOf(c.setup.Engine); err != nil {
+		return nil, fmt.Errorf("read the lab's setup: %w", err)
+	}
 	return c, c.addNodes()
 }
 
@@ -110,6 +118,9 @@ func (c *Cluster) Named(name string) (*Node, error) {
 	return nil, fmt.Errorf("no node %q: this lab has %v", name, names)
 }
 
+// Engine is what the lab's servers are: MySQL or MariaDB.
+func (c *Cluster) Engine() string { return c.setup.Engine }
+
 // Version names the engine and its version, for a test's output.
 func (c *Cluster) Version() string { return c.setup.Engine + " " + c.setup.Version }
 
@@ -129,7 +140,7 @@ func (c *Cluster) others(n *Node) []*Node {
 
 // JSON is the text of lab.json.
 func (c *Cluster) JSON() ([]byte, error) {
-	d := description{Engine: c.setup.Engine, Version: c.setup.Version, Client: []string{c.setup.Client, "-uroot"}}
+	d := description{Engine: c.setup.Engine, Version: c.setup.Version, Client: []string{c.setup.Client, "-u" + c.engine.user(c.id)}}
 	for _, n := range c.Nodes {
 		d.Nodes = append(d.Nodes, n.Description)
 	}

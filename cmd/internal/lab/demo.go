@@ -17,6 +17,7 @@ import (
 // DemoOptions say how the demonstration runs.
 type DemoOptions struct {
 	Binary string // path of resilver
+	Engine string // mysql | mariadb; empty: mysql
 	DataMB int    // 0: 220
 	Rate   int    // writes a second; 0: 50
 	// Live redraws the progress of a copy in place, for a terminal.
@@ -60,6 +61,13 @@ func Demo(ctx context.Context, o DemoOptions) (err error) {
 	if d.Rate == 0 {
 		d.Rate = 50
 	}
+	if d.Engine == "" {
+		d.Engine = MySQL
+	}
+	engine, err := engineOf(d.Engine)
+	if err != nil {
+		return err
+	}
 	dir, err := NewDir("demo")
 	if err != nil {
 		return err
@@ -69,8 +77,8 @@ func Demo(ctx context.Context, o DemoOptions) (err error) {
 		return errors.Join(err, os.Remove(dir))
 	}
 	defer func() { err = errors.Join(err, release()) }()
-	d.heading("Three real MySQL servers on this machine, a sidecar beside each")
-	d.cluster, err = Up(ctx, Options{Dir: dir, Binary: o.Binary, DataMB: d.DataMB, Out: indented{o.Out},
+	d.heading("Three real " + engine.title + " servers on this machine, a sidecar beside each")
+	d.cluster, err = Up(ctx, Options{Dir: dir, Engine: d.Engine, Binary: o.Binary, DataMB: d.DataMB, Out: indented{o.Out},
 		Set: map[string]string{"donor.max_rate": watchableRate}})
 	if err != nil {
 		return err

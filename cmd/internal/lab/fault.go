@@ -32,8 +32,13 @@ func Faults() []Fault {
 // injury is a fault being injected.
 type injury struct {
 	cluster *Cluster
+	engine  *engine
 	primary *Node
 	node    *Node
+}
+
+func (c *Cluster) injury(primary, n *Node) *injury {
+	return &injury{cluster: c, engine: c.engine, primary: primary, node: n}
 }
 
 // Break injects a fault into a replica and returns when the node shows it.
@@ -51,7 +56,7 @@ func (c *Cluster) Break(ctx context.Context, n *Node, fault string) error {
 		if primary == n {
 			return fmt.Errorf("break %s: it is the primary; faults are for replicas", n.Name)
 		}
-		if err := f.inject(ctx, &injury{cluster: c, primary: primary, node: n}); err != nil {
+		if err := f.inject(ctx, c.injury(primary, n)); err != nil {
 			return fmt.Errorf("break %s by %s: %w", n.Name, fault, err)
 		}
 		return nil
@@ -63,14 +68,14 @@ func (c *Cluster) Break(ctx context.Context, n *Node, fault string) error {
 const showDeadline = time.Minute
 
 // locally runs statements on the replica without a trace in its binary log.
-// Only super_read_only is lifted: no client without privileges could write in
-// between, and nobody sees a writable server.
+// read_only stays: no client without privileges could write in between, and
+// nobody sees a writable server.
 func (i *injury) locally(ctx context.Context, statements ...string) error {
 	return i.node.Session(ctx, func(ctx context.Context, conn *sql.Conn) (err error) {
-		if err := runAll(ctx, conn, "SET GLOBAL super_read_only=OFF", "SET SESSION sql_log_bin=0"); err != nil {
+		if err := runAll(ctx, conn, i.engine.sneakIn...); err != nil {
 			return err
 		}
-		defer func() { err = errors.Join(err, runAll(ctx, conn, "SET GLOBAL super_read_only=ON")) }()
+		defer func() { err = errors.Join(err, runAll(ctx, conn, i.engine.sneakOut...)) }()
 		return runAll(ctx, conn, statements...)
 	})
 }
@@ -111,6 +116,20 @@ func (i *injury) caughtUp(ctx context.Context) error {
 		return err
 	}
 	return i.node.WaitExecuted(ctx, gtids, showDeadline)
+}
+
+// fails waits until the node's applier has stopped by an error, or by its
+// number of a worker that only stopped because another had failed. The number
+// is there a moment before the thread has ended.
+func (i *injury) fails(ctx context.Context, errno string) error {
+	errnos := []string{errno}
+	if also := i.engine.followedSuit; also != "" {
+		errnos = append(errnos, also)
+	}
+	if err := i.shows(ctx, "Last_SQL_Errno", errnos...); err != nil {
+		return err
+	}
+	return i.shows(ctx, "Replica_SQL_Running", "No")
 }
 
 // shows waits until a column of the node's replica status holds a value.

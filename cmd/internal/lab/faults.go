@@ -3,12 +3,7 @@ package lab
 import (
 	"context"
 	"fmt"
-	"strings"
 )
-
-// stoppedByAnother is shown instead of the cause where the last worker to stop
-// did so only because another had failed (ER_REPLICA_WORKER_STOPPED_PREVIOUS_THD_ERROR).
-const stoppedByAnother = "3030"
 
 func rowMissing(ctx context.Context, i *injury) error {
 	id, err := i.newRow(ctx, "row-missing")
@@ -21,7 +16,7 @@ func rowMissing(ctx context.Context, i *injury) error {
 	if err := i.primary.SQL(ctx, fmt.Sprintf("UPDATE lab.faults SET note='updated' WHERE id=%d", id)); err != nil {
 		return err
 	}
-	return i.shows(ctx, "Last_SQL_Errno", "1032", stoppedByAnother)
+	return i.fails(ctx, "1032")
 }
 
 func duplicateKey(ctx context.Context, i *injury) error {
@@ -36,7 +31,7 @@ func duplicateKey(ctx context.Context, i *injury) error {
 	if err := i.primary.SQL(ctx, insert); err != nil {
 		return err
 	}
-	return i.shows(ctx, "Last_SQL_Errno", "1062", stoppedByAnother)
+	return i.fails(ctx, "1062")
 }
 
 func tableMissing(ctx context.Context, i *injury) error {
@@ -57,7 +52,7 @@ func tableMissing(ctx context.Context, i *injury) error {
 	if err := i.primary.SQL(ctx, "INSERT INTO "+table+" VALUES (1)"); err != nil {
 		return err
 	}
-	return i.shows(ctx, "Last_SQL_Errno", "1146", stoppedByAnother)
+	return i.fails(ctx, "1146")
 }
 
 // purged lets the primary forget what only this replica still needs: the
@@ -69,23 +64,21 @@ func purged(ctx context.Context, i *injury) error {
 	if err := i.primary.SQL(ctx, "INSERT INTO lab.faults (note) VALUES ('purged')"); err != nil {
 		return err
 	}
-	missed, err := i.primary.Executed(ctx)
-	if err != nil {
-		return err
-	}
-	if err := i.purge(ctx, missed); err != nil {
+	if err := i.purge(ctx); err != nil {
 		return err
 	}
 	if err := i.node.SQL(ctx, "START REPLICA"); err != nil {
 		return err
 	}
-	return i.shows(ctx, "Last_IO_Errno", "13114")
+	if err := i.shows(ctx, "Last_IO_Errno", i.engine.purged); err != nil {
+		return err
+	}
+	return i.shows(ctx, "Replica_IO_Running", "No")
 }
 
-// purge closes the binary log that holds the last of gtids and removes it and
-// all before it. A log that some dump thread still reads stays, so it is
-// tried again.
-func (i *injury) purge(ctx context.Context, gtids string) error {
+// purge closes the primary's binary log and removes it and all before it. A
+// log that some dump thread still reads stays, so it is tried again.
+func (i *injury) purge(ctx context.Context) error {
 	if err := i.primary.SQL(ctx, "FLUSH BINARY LOGS"); err != nil {
 		return err
 	}
@@ -107,11 +100,11 @@ func (i *injury) purge(ctx context.Context, gtids string) error {
 		if err := i.primary.SQL(ctx, fmt.Sprintf("PURGE BINARY LOGS TO '%s'", inUse)); err != nil {
 			return false, err.Error()
 		}
-		left, err := i.primary.Value(ctx, "SELECT GTID_SUBTRACT(?, @@global.gtid_purged)", gtids)
+		left, err := i.primary.Rows(ctx, "SHOW BINARY LOGS")
 		if err != nil {
 			return false, err.Error()
 		}
-		return left == "", "it still has " + left
+		return left[0]["Log_name"] == inUse, "it still has " + left[0]["Log_name"]
 	})
 }
 
@@ -127,8 +120,7 @@ func (n *Node) waitReceived(ctx context.Context, gtids string) error {
 		if status == nil || status["Replica_IO_Running"] == "No" {
 			return true, ""
 		}
-		had := strings.Join([]string{status["Executed_Gtid_Set"], status["Retrieved_Gtid_Set"]}, ",")
-		missing, err := n.Value(ctx, "SELECT GTID_SUBTRACT(?, ?)", gtids, strings.Trim(had, ","))
+		missing, err := n.cluster.engine.missing(ctx, n, gtids, n.cluster.engine.received(status))
 		if err != nil {
 			return false, err.Error()
 		}
@@ -144,7 +136,7 @@ func threadsStopped(ctx context.Context, i *injury) error {
 }
 
 func wrongPassword(ctx context.Context, i *injury) error {
-	err := i.node.SQL(ctx, "STOP REPLICA", "CHANGE REPLICATION SOURCE TO SOURCE_PASSWORD='wrong'", "START REPLICA")
+	err := i.node.SQL(ctx, "STOP REPLICA", i.engine.change+i.engine.prefix+"PASSWORD='wrong'", "START REPLICA")
 	if err != nil {
 		return err
 	}
@@ -155,7 +147,7 @@ func wrongPassword(ctx context.Context, i *injury) error {
 const deadPort = 3305
 
 func sourceUnreachable(ctx context.Context, i *injury) error {
-	err := i.node.SQL(ctx, "STOP REPLICA", fmt.Sprintf("CHANGE REPLICATION SOURCE TO SOURCE_PORT=%d", deadPort), "START REPLICA")
+	err := i.node.SQL(ctx, "STOP REPLICA", fmt.Sprintf("%s%sPORT=%d", i.engine.change, i.engine.prefix, deadPort), "START REPLICA")
 	if err != nil {
 		return err
 	}

@@ -60,13 +60,16 @@ func newNode(c *Cluster, dir string, subnet, index int) (*Node, error) {
 		},
 		index: index, dir: home, cluster: c, set: map[string]string{},
 	}
-	db, err := openSocket(n.Socket)
+	db, err := openSocket(n.Socket, c.engine.user(c.id))
 	if err != nil {
 		return nil, err
 	}
 	n.db = db
 	return n, nil
 }
+
+// Engine is what the node's server is: MySQL or MariaDB.
+func (n *Node) Engine() string { return n.cluster.Engine() }
 
 // OptionFile is the path of the node's my.cnf.
 func (n *Node) OptionFile() string { return filepath.Join(n.dir, "my.cnf") }

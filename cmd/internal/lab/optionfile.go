@@ -3,7 +3,6 @@ package lab
 import (
 	"fmt"
 	"path/filepath"
-	"strconv"
 	"strings"
 )
 
@@ -14,7 +13,6 @@ const redoCapacity = 64 << 20
 // performance schema's own sizing at its smallest.
 var small = []string{
 	"innodb_buffer_pool_size=128M",
-	"innodb_redo_log_capacity=" + strconv.Itoa(redoCapacity),
 	"max_connections=100",
 	"table_open_cache=400",
 	"table_definition_cache=400",
@@ -36,21 +34,18 @@ func (n *Node) optionFile(s *Server, id identity) string {
 		fmt.Sprintf("report_port=%d", n.Port),
 		fmt.Sprintf("server_id=%d", n.index),
 		"skip_name_resolve=ON",
-		"gtid_mode=ON",
-		"enforce_gtid_consistency=ON",
 		"log_bin=binlog",
 		"relay_log=relay",
 		"sync_binlog=1",
-		"plugin_load_add=mysql_clone.so",
-		"plugin_load_add=auth_socket.so",
 	}
+	lines = append(lines, s.engine.nodeOptions...)
 	if id.root {
 		lines = append(lines, "user="+id.OS)
 	}
 	if n.index != 1 {
-		lines = append(lines, "super_read_only=ON")
+		lines = append(lines, s.engine.replicaOptions...)
 	}
-	lines = append(append(lines, small...), s.options()...)
+	lines = append(append(lines, small...), s.engine.paths(s.Root)...)
 	return strings.Join(lines, "\n") + "\n"
 }
 
@@ -62,18 +57,17 @@ func seedOptions(dir string, s *Server, id identity) string {
 		"datadir=" + filepath.Join(dir, "data"),
 		"socket=" + filepath.Join(dir, "sock"),
 		"pid_file=" + filepath.Join(dir, "pid"),
-		"log_error=" + filepath.Join(dir, "err.log"),
+		"log_error=" + filepath.Join(dir, "seed.err"),
 		"tmpdir=" + dir,
 		"skip_networking=ON",
 		"skip_log_bin=ON",
 		"innodb_buffer_pool_size=256M",
-		fmt.Sprintf("innodb_redo_log_capacity=%d", redoCapacity), // each node copies it
 		"innodb_flush_log_at_trx_commit=0",
 		"innodb_doublewrite=OFF",
-		"plugin_load_add=auth_socket.so",
 	}
+	lines = append(lines, s.engine.seededOptions...)
 	if id.root {
 		lines = append(lines, "user="+id.OS)
 	}
-	return strings.Join(append(lines, s.options()...), "\n") + "\n"
+	return strings.Join(append(lines, s.engine.paths(s.Root)...), "\n") + "\n"
 }

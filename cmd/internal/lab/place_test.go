@@ -38,46 +38,60 @@ func TestMayReachAsksEveryDirectoryOnTheWay(t *testing.T) {
 // do, and nothing half-made is left.
 func TestNoServerIsAnError(t *testing.T) {
 	t.Setenv("PATH", t.TempDir())
-	cache := t.TempDir()
-	var out strings.Builder
-	if s, err := unpacked(t.Context(), cache, &out); err == nil {
-		t.Fatalf("got a server from nowhere: %s", s)
-	}
-	if !strings.Contains(out.String(), "put MySQL's mysqld on the PATH") {
-		t.Errorf("the cure is not named: %s", out.String())
-	}
-	entries, err := os.ReadDir(cache)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, e := range entries {
-		if e.Name() != "mysql.lock" {
-			t.Errorf("%s is left behind", e.Name())
+	for _, e := range []*engine{mysqlEngine(), mariadbEngine()} {
+		cache := t.TempDir()
+		var out strings.Builder
+		if s, err := unpacked(t.Context(), e, cache, &out); err == nil {
+			t.Fatalf("got a server from nowhere: %s", s)
+		}
+		if !strings.Contains(out.String(), e.programs[0]) || !strings.Contains(out.String(), "on the PATH") {
+			t.Errorf("the cure is not named: %s", out.String())
+		}
+		entries, err := os.ReadDir(cache)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, entry := range entries {
+			if entry.Name() != e.name+".lock" {
+				t.Errorf("%s is left behind", entry.Name())
+			}
 		}
 	}
 }
 
-// A mysqld of another kind, or too old, is not taken for MySQL.
-func TestInstalledServerMustBeMySQL(t *testing.T) {
-	for text, want := range map[string]string{
-		"Ver 9.7.4-2 for Linux on x86_64 ((Debian))":               "9.7.4",
-		"Ver 8.0.36-28 for Linux on x86_64 (Percona Server (GPL))": "8.0.36",
-		"Ver 8.0.22 for Linux on x86_64 (MySQL Community)":         "",
-		"Ver 10.11.18-MariaDB-0+deb12u1 for debian-linux-gnu":      "",
-		"something else": "",
+// A server of the other engine, or too old, is not taken, nor one without its
+// tools.
+func TestInstalledServerMustFit(t *testing.T) {
+	mysql, mariadb := mysqlEngine(), mariadbEngine()
+	for _, tt := range []struct {
+		engine *engine
+		text   string
+		want   string
+	}{
+		{mysql, "Ver 9.7.4-2 for Linux on x86_64 ((Debian))", "9.7.4"},
+		{mysql, "Ver 8.0.36-28 for Linux on x86_64 (Percona Server (GPL))", "8.0.36"},
+		{mysql, "Ver 8.0.22 for Linux on x86_64 (MySQL Community)", ""},
+		{mysql, "Ver 10.11.18-MariaDB-0+deb12u1 for debian-linux-gnu", ""},
+		{mysql, "something else", ""},
+		{mariadb, "Ver 10.11.18-MariaDB-0+deb12u1 for debian-linux-gnu on x86_64 (Debian 12)", "10.11.18"},
+		{mariadb, "Ver 11.8.2-MariaDB-log for Linux", "11.8.2"},
+		{mariadb, "Ver 10.5.29-MariaDB for Linux", ""},
+		{mariadb, "Ver 9.7.4-2 for Linux on x86_64 ((Debian))", ""},
 	} {
 		dir := t.TempDir()
-		mysqld := filepath.Join(dir, "mysqld")
-		script := "#!/bin/sh\necho '" + mysqld + "  " + text + "'\n"
-		for _, path := range []string{mysqld, filepath.Join(dir, "mysql")} {
-			if err := os.WriteFile(path, []byte(script), 0o755); err != nil {
+		t.Setenv("PATH", dir)
+		script := "#!/bin/sh\necho '" + filepath.Join(dir, "server") + "  " + tt.text + "'\n"
+		for _, program := range tt.engine.programs {
+			if s, ok := installed(t.Context(), tt.engine, ""); ok {
+				t.Errorf("%q: taken without %s as %+v", tt.text, program, s)
+			}
+			if err := os.WriteFile(filepath.Join(dir, program), []byte(script), 0o755); err != nil {
 				t.Fatal(err)
 			}
 		}
-		t.Setenv("PATH", dir)
-		s, ok := installed(t.Context(), "")
-		if ok != (want != "") || ok && s.Version != want {
-			t.Errorf("%q: taken %t as %+v, want %q", text, ok, s, want)
+		s, ok := installed(t.Context(), tt.engine, "")
+		if ok != (tt.want != "") || ok && (s.Version != tt.want || s.Engine != tt.engine.name) {
+			t.Errorf("%s, %q: taken %t as %+v, want %q", tt.engine.name, tt.text, ok, s, tt.want)
 		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -172,13 +173,14 @@ func (c *Cluster) strays() ([]int, error) {
 	return pids, nil
 }
 
-// runs says whether a command line is one of this lab's mysqlds or sidecars:
+// runs says whether a command line is one of this lab's servers, their tools or sidecars:
 // never an editor or a pager that shows one of its files.
 func (c *Cluster) runs(args []string) bool {
+	programs := []string{"mysqld", "mariadbd", "mariadb-backup", "mbstream"}
 	ours, named := false, false
 	for i, arg := range args {
 		base := filepath.Base(arg)
-		ours = ours || base == "mysqld" || i == 0 && c.setup.Resilver != "" && arg == c.setup.Resilver
+		ours = ours || slices.Contains(programs, base) || i == 0 && c.setup.Resilver != "" && arg == c.setup.Resilver
 		for _, n := range c.Nodes {
 			named = named || strings.Contains(arg, n.dir+"/")
 		}

@@ -3,8 +3,6 @@ package lab
 import (
 	"context"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 	"time"
 )
@@ -14,7 +12,7 @@ const replUser = "repl"
 
 // createAccounts makes the accounts on db1, from where they replicate.
 func (c *Cluster) createAccounts(ctx context.Context) error {
-	password, err := c.replPassword()
+	password, err := c.secret(replPassword)
 	if err != nil {
 		return err
 	}
@@ -22,32 +20,32 @@ func (c *Cluster) createAccounts(ctx context.Context) error {
 		fmt.Sprintf("CREATE USER '%s'@'%%' IDENTIFIED BY '%s'", replUser, password),
 		fmt.Sprintf("GRANT REPLICATION SLAVE ON *.* TO '%s'@'%%'", replUser),
 	}
-	grants, err := c.grants()
+	grants, err := c.engine.grants(c)
 	if err != nil {
 		return err
 	}
 	return c.Node(1).SQL(ctx, append(statements, grants...)...)
 }
 
-func (c *Cluster) replPassword() (string, error) {
-	text, err := os.ReadFile(filepath.Join(c.Dir, passwordFile))
-	if err != nil {
-		return "", fmt.Errorf("read the replication password: %w", err)
-	}
-	return strings.TrimSpace(string(text)), nil
-}
-
 // Attach makes the node replicate from source, whatever it did before.
 func (n *Node) Attach(ctx context.Context, source *Node) error {
-	password, err := n.cluster.replPassword()
+	e := n.cluster.engine
+	password, err := n.cluster.secret(replPassword)
 	if err != nil {
 		return err
 	}
-	return n.SQL(ctx, "STOP REPLICA",
-		fmt.Sprintf("CHANGE REPLICATION SOURCE TO SOURCE_HOST='%s', SOURCE_PORT=%d, SOURCE_USER='%s', SOURCE_PASSWORD='%s', "+
-			"SOURCE_AUTO_POSITION=1, GET_SOURCE_PUBLIC_KEY=1, SOURCE_CONNECT_RETRY=1",
-			source.Address, source.Port, replUser, password),
-		"START REPLICA")
+	status, err := n.Replica(ctx)
+	if err != nil {
+		return err
+	}
+	statements := []string{"STOP REPLICA"}
+	if status == nil {
+		statements = append(statements, e.begin...)
+	}
+	return n.SQL(ctx, append(statements,
+		e.change+fmt.Sprintf("%[1]sHOST='%[2]s', %[1]sPORT=%[3]d, %[1]sUSER='%[4]s', %[1]sPASSWORD='%[5]s', %[6]s",
+			e.prefix, source.Address, source.Port, replUser, password, e.auto),
+		"START REPLICA")...)
 }
 
 // Promote makes the node the primary, as a person would by force: without
@@ -58,10 +56,10 @@ func (c *Cluster) Promote(ctx context.Context, n *Node) error {
 	if err != nil {
 		return err
 	}
-	if err := old.SQL(ctx, "SET GLOBAL super_read_only=ON"); err != nil {
+	if err := old.SQL(ctx, c.engine.shut...); err != nil {
 		return err
 	}
-	err = n.SQL(ctx, "STOP REPLICA", "RESET REPLICA ALL", "SET GLOBAL super_read_only=OFF", "SET GLOBAL read_only=OFF")
+	err = n.SQL(ctx, append([]string{"STOP REPLICA", "RESET REPLICA ALL"}, c.engine.open...)...)
 	if err != nil {
 		return err
 	}
@@ -94,13 +92,21 @@ func (c *Cluster) Primary(ctx context.Context) (*Node, error) {
 	return writable[0], nil
 }
 
+// columnNames renames what MariaDB calls otherwise.
+var columnNames = strings.NewReplacer("Slave", "Replica", "Master", "Source")
+
 // Replica is SHOW REPLICA STATUS, by column; nil on a node without a source.
+// MariaDB's columns have the names that MySQL has for them.
 func (n *Node) Replica(ctx context.Context) (map[string]string, error) {
 	rows, err := n.Rows(ctx, "SHOW REPLICA STATUS")
 	if err != nil || len(rows) == 0 {
 		return nil, err
 	}
-	return rows[0], nil
+	status := make(map[string]string, len(rows[0]))
+	for column, value := range rows[0] {
+		status[columnNames.Replace(column)] = value
+	}
+	return status, nil
 }
 
 // Replicating says whether both threads of the node run, and in words what
@@ -123,15 +129,20 @@ func (n *Node) WaitReplicating(ctx context.Context, within time.Duration) error 
 	return WaitFor(ctx, within, n.Name+" to replicate", n.Replicating)
 }
 
-// Executed is the node's gtid_executed.
+// Executed are the transactions that the node has: MySQL's gtid_executed, or
+// MariaDB's position, the last transaction of each domain.
 func (n *Node) Executed(ctx context.Context) (string, error) {
-	return n.Value(ctx, "SELECT @@global.gtid_executed")
+	return n.Value(ctx, n.cluster.engine.executed)
 }
 
 // WaitExecuted waits until the node has executed a set of transactions.
 func (n *Node) WaitExecuted(ctx context.Context, gtids string, within time.Duration) error {
 	return WaitFor(ctx, within, n.Name+" to execute "+gtids, func(ctx context.Context) (bool, string) {
-		missing, err := n.Value(ctx, "SELECT GTID_SUBTRACT(?, @@global.gtid_executed)", gtids)
+		have, err := n.Executed(ctx)
+		if err != nil {
+			return false, err.Error()
+		}
+		missing, err := n.cluster.engine.missing(ctx, n, gtids, have)
 		if err != nil {
 			return false, err.Error()
 		}

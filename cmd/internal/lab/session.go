@@ -14,11 +14,12 @@ import (
 // statementDeadline bounds a statement whose caller set no deadline.
 const statementDeadline = time.Minute
 
-// openSocket prepares connections as root through a server's socket. None is
-// kept after use: what a session sets ends with it.
-func openSocket(socket string) (*sql.DB, error) {
+// openSocket prepares connections through a server's socket, for an account
+// that needs no password there. None is kept after use: what a session sets
+// ends with it.
+func openSocket(socket, user string) (*sql.DB, error) {
 	conf := mysql.NewConfig()
-	conf.User, conf.Net, conf.Addr = "root", "unix", socket
+	conf.User, conf.Net, conf.Addr = user, "unix", socket
 	conf.Timeout, conf.InterpolateParams = 5*time.Second, true
 	conf.Logger = &mysql.NopLogger{} // what it would log comes as an error too
 	connector, err := mysql.NewConnector(conf)

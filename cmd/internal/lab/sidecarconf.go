@@ -22,6 +22,8 @@ func (c *Cluster) sidecarConfig(n *Node) tree {
 		join = append(join, other.gossip())
 	}
 	certs := c.certs()
+	mysql := tree{"socket": n.Socket, "user": sidecarAccount, "service": tree{"kind": "supervise"}}
+	maps.Copy(mysql, c.engine.login(c))
 	return tree{
 		"node": tree{"name": n.Name},
 		"cluster": tree{
@@ -35,7 +37,7 @@ func (c *Cluster) sidecarConfig(n *Node) tree {
 			},
 		},
 		"lease": tree{"ttl": "20s"},
-		"mysql": tree{"socket": n.Socket, "user": "resilver", "service": tree{"kind": "supervise"}},
+		"mysql": mysql,
 		"policy": tree{
 			"broken_for": "5s", "cooldown": "5s", "systemic_window": "1m", "errant_confirm": "2s",
 			"budget": tree{"node_per_day": 100, "cluster_per_hour": 100},

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -61,7 +62,12 @@ func (n *Node) launchServer(ctx context.Context) (ended <-chan struct{}, err err
 		return nil, err
 	}
 	argv := append([]string{c.setup.Resilver, "supervise", "--config", n.Config, "--"}, mysqld...)
-	return launch(argv, nil, n.SuperviseLog(), n.pidFile(Supervisor))
+	return launch(argv, c.path(), n.SuperviseLog(), n.pidFile(Supervisor))
+}
+
+// path lets a program of resilver find the tools that belong to the server.
+func (c *Cluster) path() []string {
+	return []string{"PATH=" + filepath.Dir(c.setup.Mysqld) + ":" + os.Getenv("PATH")}
 }
 
 // clearSocket removes what a killed mysqld left: with its pid still in the
@@ -89,7 +95,8 @@ func (n *Node) StartSidecar() error {
 	if n.PID(Sidecar) != 0 {
 		return nil
 	}
-	if _, err := launch([]string{c.setup.Resilver, "run", "--config", n.Config}, n.env, n.SidecarLog(), n.SidecarPIDFile); err != nil {
+	argv := []string{c.setup.Resilver, "run", "--config", n.Config}
+	if _, err := launch(argv, append(c.path(), n.env...), n.SidecarLog(), n.SidecarPIDFile); err != nil {
 		return fmt.Errorf("%s: %w", n.Name, err)
 	}
 	return nil

@@ -73,13 +73,18 @@ func (s *Server) makeTemplate(ctx context.Context, id identity, dir string, data
 		if err := copyTree(base, data, id); err != nil {
 			return err
 		}
-	} else if _, err := output(ctx, s.Mysqld, "--defaults-file="+options, "--initialize-insecure"); err != nil {
-		return fmt.Errorf("initialise: %w; its log ends: %s", err, tail(filepath.Join(dir, "err.log"), 5))
+	} else if err := s.engine.initialise(ctx, s, id, options); err != nil {
+		return fmt.Errorf("initialise: %w; its log ends: %s", err, tail(filepath.Join(dir, "seed.err"), 5))
 	}
 	if err := s.seed(ctx, id, dir, dataMB); err != nil {
-		return fmt.Errorf("%w; its log ends: %s", err, tail(filepath.Join(dir, "err.log"), 5))
+		return fmt.Errorf("%w; its log ends: %s", err, tail(filepath.Join(dir, "seed.err"), 5))
 	}
-	return os.Remove(filepath.Join(data, "auto.cnf")) // each node gets a server_uuid of its own
+	for _, name := range s.engine.forget {
+		if err := os.Remove(filepath.Join(data, name)); err != nil {
+			return fmt.Errorf("make the template nobody's own: %w", err)
+		}
+	}
+	return nil
 }
 
 // seed boots the server on the new datadir, fills it and shuts it down.
@@ -92,7 +97,7 @@ func (s *Server) seed(ctx context.Context, id identity, dir string, dataMB int) 
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait(); stop() }()
-	db, err := openSocket(filepath.Join(dir, "sock"))
+	db, err := openSocket(filepath.Join(dir, "sock"), s.engine.user(id))
 	if err != nil {
 		return err
 	}
@@ -101,10 +106,9 @@ func (s *Server) seed(ctx context.Context, id identity, dir string, dataMB int) 
 		return err
 	}
 	if dataMB > 0 {
-		err = fill(booted, db, dataMB)
+		err = s.fill(booted, db, dataMB)
 	} else {
-		root := fmt.Sprintf("ALTER USER root@localhost IDENTIFIED WITH auth_socket AS '%s'", id.Self)
-		err = runAll(booted, db, append(schema[:len(schema):len(schema)], root)...)
+		err = runAll(booted, db, append(s.engine.admit(id), schema...)...)
 	}
 	if err != nil {
 		return err
@@ -119,14 +123,10 @@ func (s *Server) seed(ctx context.Context, id identity, dir string, dataMB int) 
 }
 
 // fill writes rows that do not compress into lab.bulk.
-func fill(ctx context.Context, db *sql.DB, dataMB int) error {
+func (s *Server) fill(ctx context.Context, db *sql.DB, dataMB int) error {
 	const batch = 20000
 	for first, last := 1, dataMB*rowsPerMB; first <= last; first += batch {
-		_, err := db.ExecContext(ctx, fmt.Sprintf("INSERT INTO lab.bulk (id, body) "+
-			"WITH RECURSIVE n (i) AS (SELECT %d UNION ALL SELECT i+1 FROM n WHERE i < %d) "+
-			"SELECT /*+ SET_VAR(cte_max_recursion_depth=%d) */ i, RANDOM_BYTES(1000) FROM n",
-			first, min(first+batch-1, last), batch))
-		if err != nil {
+		if _, err := db.ExecContext(ctx, s.engine.fill(first, min(first+batch-1, last))); err != nil {
 			return fmt.Errorf("fill the template: %w", err)
 		}
 	}

@@ -14,7 +14,7 @@ import (
 // Options say what lab to start.
 type Options struct {
 	Nodes  int    // 0: 3
-	Engine string // empty: mysql, the only one so far
+	Engine string // mysql | mariadb; empty: mysql
 	Dir    string // must not exist, or be empty
 	// Set are keys of the sidecars' configuration by dotted path, such as
 	// "policy.broken_for": "10s", with values as YAML.
@@ -43,8 +43,11 @@ func (o *Options) check() error {
 	if o.Nodes < 1 || o.Nodes > maxNodes {
 		errs = append(errs, fmt.Errorf("%d nodes: want 1 to %d", o.Nodes, maxNodes))
 	}
-	if o.Engine != "" && o.Engine != "mysql" {
-		errs = append(errs, fmt.Errorf("engine %q: want mysql", o.Engine))
+	if o.Engine == "" {
+		o.Engine = MySQL
+	}
+	if _, err := engineOf(o.Engine); err != nil {
+		errs = append(errs, err)
 	}
 	if o.DataMB < 0 {
 		errs = append(errs, fmt.Errorf("%d MB of data: want 0 or more", o.DataMB))
@@ -81,11 +84,11 @@ func Up(ctx context.Context, o Options) (_ *Cluster, err error) {
 	if err != nil {
 		return nil, err
 	}
-	server, err := Servers(ctx, o.Out)
+	server, err := Servers(ctx, o.Engine, o.Out)
 	if err != nil {
 		return nil, err
 	}
-	c := &Cluster{Dir: o.Dir, id: id, out: o.Out, setup: setup{
+	c := &Cluster{Dir: o.Dir, id: id, out: o.Out, engine: server.engine, setup: setup{
 		Engine: server.Engine, Version: server.Version, Mysqld: server.Mysqld, Client: server.Client,
 		Resilver: o.Binary, Sidecars: o.Binary != "" && !o.WithoutSidecars, Nodes: o.Nodes, Set: o.Set,
 	}}
@@ -139,8 +142,10 @@ func (c *Cluster) prepare(ctx context.Context, server *Server, dataMB int) (err 
 	if err := errors.Join(c.addNodes(), c.writeSetup()); err != nil {
 		return err
 	}
-	if err := os.WriteFile(filepath.Join(c.Dir, passwordFile), []byte(rand.Text()), 0o600); err != nil {
-		return fmt.Errorf("write the replication password: %w", err)
+	for _, name := range []string{replPassword, sidecarPassword} {
+		if err := os.WriteFile(filepath.Join(c.Dir, name), []byte(rand.Text()), 0o600); err != nil {
+			return fmt.Errorf("write a password: %w", err)
+		}
 	}
 	template, err := server.template(ctx, c.id, dataMB)
 	if err != nil {
@@ -192,7 +197,7 @@ func (n *Node) layOut(server *Server, template string) error {
 
 // boot starts the mysqlds and makes them replicate.
 func (c *Cluster) boot(ctx context.Context) error {
-	c.say("starting %d mysqlds on 127.0.%d.1 to %d", len(c.Nodes), c.setup.Subnet, len(c.Nodes))
+	c.say("starting %d servers on 127.0.%d.1 to %d", len(c.Nodes), c.setup.Subnet, len(c.Nodes))
 	if err := c.startServers(ctx); err != nil {
 		return err
 	}
