@@ -30,6 +30,9 @@ func (r *rebuild) stage(ctx context.Context) error {
 	defer cancel(nil)
 	var failed []error
 	for _, m := range r.h.from(r.j.Record.Method) {
+		if r.only != "" && m.Name() != r.only {
+			continue
+		}
 		if fits, _ := m.Fit(ctx, r.fitness); !fits {
 			continue
 		}

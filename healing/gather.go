@@ -150,16 +150,14 @@ func (g *gathering) failing() string {
 	return ""
 }
 
-// method picks the first configured method that fits, and asks what it could
-// not carry.
+// method asks which configured methods fit, and what they could not carry.
 func (g *gathering) method() {
 	g.f.MethodWhy = map[string]string{}
 	for _, m := range g.h.o.Methods {
 		fits, why := m.Fit(g.ctx, method.Facts{Flavor: g.f.Self.Flavor, VersionNumber: g.f.Self.VersionNumber})
-		if fits && g.f.Method == "" {
-			g.f.Method = m.Name()
-		}
-		if !fits {
+		if fits {
+			g.f.Methods = append(g.f.Methods, m.Name())
+		} else {
 			g.f.MethodWhy[m.Name()] = why
 		}
 	}

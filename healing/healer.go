@@ -100,7 +100,7 @@ func New(o Options) (*Healer, error) {
 // Begin takes the lease for the decided donor and starts the rebuild; it
 // returns once the lease is granted.
 func (h *Healer) Begin(ctx context.Context, order watchdog.Order) (watchdog.Record, error) {
-	r := &rebuild{h: h, manual: order.Trigger == "manual", from: order.From}
+	r := &rebuild{h: h, manual: order.Manual, from: order.From, only: order.Method}
 	r.j.Record = watchdog.Record{
 		ID: newID(time.Now()), Node: h.o.Node, Trigger: order.Trigger, By: order.By, Cause: order.Cause,
 		Donor: order.Decision.Donor, Method: order.Decision.Method, Guards: order.Decision.Guards,
@@ -171,6 +171,18 @@ func (h *Healer) Progress() *watchdog.Progress {
 		return nil
 	}
 	return r.progress()
+}
+
+// Running is the rebuild under way as history will have it, so far; nil for none.
+func (h *Healer) Running() *watchdog.Record {
+	h.mu.Lock()
+	r := h.running
+	h.mu.Unlock()
+	if r == nil {
+		return nil
+	}
+	rec := r.soFar()
+	return &rec
 }
 
 // Last is the last rebuild of this process.

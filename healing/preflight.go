@@ -96,7 +96,8 @@ func (r *rebuild) guards(ctx context.Context, matters func(watchdog.Guard) bool)
 func (r *rebuild) input(view watchdog.View, facts *watchdog.Facts) watchdog.Input {
 	in := watchdog.Input{
 		View: view, Lease: r.h.o.Leases.State(), Policy: r.h.o.Policy, Facts: facts,
-		Manual: r.manual, From: r.j.Record.Donor, Override: r.j.Override, Holding: r.j.Record.ID,
+		Wish:    watchdog.Wish{Manual: r.manual, From: r.j.Record.Donor, Method: r.only, Override: r.j.Override},
+		Holding: r.j.Record.ID,
 	}
 	c := r.j.Record.Cause
 	in.Diagnosis = watchdog.Diagnosis{Class: c.Class, Reason: c.Reason, Since: c.Since, Evidence: watchdog.Evidence{GTID: c.GTID}}

@@ -41,6 +41,7 @@ type rebuild struct {
 	cancel context.CancelCauseFunc
 	manual bool
 	from   string
+	only   string // the method a person wished, and no other
 	log    *slog.Logger
 
 	// What the steps hand on in memory. What a later process needs is in the journal.
@@ -204,6 +205,16 @@ func (r *rebuild) cancelBy(by string) error {
 	}
 	r.cancel(fmt.Errorf("%w by %s", errCancelled, by))
 	return nil
+}
+
+// soFar is the record as it stands.
+func (r *rebuild) soFar() watchdog.Record {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	rec := r.j.Record
+	rec.Bytes = max(rec.Bytes, r.bytes)
+	rec.Steps, rec.Guards = slices.Clone(rec.Steps), slices.Clone(rec.Guards)
+	return rec
 }
 
 // progress is what status shows.

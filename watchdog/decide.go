@@ -13,14 +13,33 @@ type Input struct {
 	Lease     LeaseState
 	Policy    Policy
 	Facts     *Facts // nil: not gathered yet; the guards that need them are left out
-	// Manual is a person's rebuild: the guards that only stand for a person's
-	// judgement (mode, broken-long-enough, fixable-by-rebuild, size) pass.
-	Manual   bool
-	From     string   // the donor a person chose
-	Override []string // guard ids a person overrides
+	Wish
 	// Holding is the id of this node's own rebuild: its lease is no obstacle
 	// to it, nor is the charge that the grant made.
 	Holding string
+}
+
+// Wish is what a person asks for; the zero Wish leaves all to resilver.
+type Wish struct {
+	// Manual is a person's rebuild: the guards that only stand for a person's
+	// judgement (mode, broken-long-enough, fixable-by-rebuild, size) pass.
+	Manual   bool
+	From     string   // the donor
+	Method   string   // the method, and no other
+	Override []string // ids of the guards that may fail, where that is allowed at all
+}
+
+// method is the one to copy by: the wished one or else the first, where it
+// fits; empty for none.
+func (in Input) method() string {
+	fit := in.Facts.Methods
+	switch {
+	case slices.Contains(fit, in.Method):
+		return in.Method
+	case in.Method != "" || len(fit) == 0:
+		return ""
+	}
+	return fit[0]
 }
 
 // Decide says which rung of the ladder is due and whether every guard lets
@@ -33,7 +52,7 @@ func Decide(in Input, now time.Time) Decision {
 		d.Donor = d.Donors[0].Name
 	}
 	if in.Facts != nil {
-		d.Method, d.Bytes, d.Weighed = in.Facts.Method, in.Facts.DataBytes, true
+		d.Method, d.Bytes, d.Weighed = in.method(), in.Facts.DataBytes, true
 	}
 	g := guards{in: in, now: now, standing: standing}
 	g.person()

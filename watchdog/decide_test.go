@@ -64,7 +64,7 @@ func broken() Input {
 		Policy: Policy{BrokenFor: time.Minute, SystemicWindow: 10 * time.Minute, KeepServing: 1, DonorPrimary: PrimaryLastResort,
 			DonorMaxLag: 30 * time.Second, Fresh: 5 * time.Second, Budget: Budget{NodePerDay: 2, ClusterPerHour: 3, Cooldown: 10 * time.Minute}},
 		Facts: &Facts{
-			Self: replicaObservation(), Primary: &PeerState{Observation: primary}, Free: 100, Need: 10, Method: "clone",
+			Self: replicaObservation(), Primary: &PeerState{Observation: primary}, Free: 100, Need: 10, Methods: []string{"clone", "xtrabackup"},
 			Errant: none, Staging: none, Closed: none, Account: none, Service: none, Encrypted: none, Engines: none,
 			Donors: []DonorFacts{
 				{Node: "db1", State: &PeerState{Observation: primary, Contents: Contents{Bytes: 1}}, Missing: none, Errant: none, Purged: none},
@@ -189,7 +189,8 @@ func TestGuards(t *testing.T) {
 		{"an old divergence of another node", func(in *Input) {
 			change(in.View, "db3", func(n *NodeView) { n.Class, n.Since = ClassDivergent, StampOf(now.Add(-3*time.Hour)) })
 		}, ""},
-		{"no method", func(in *Input) { in.Facts.Method = "" }, "versions"},
+		{"no method", func(in *Input) { in.Facts.Methods = nil }, "versions"},
+		{"a wished method that does not fit", func(in *Input) { in.Method = "mariabackup" }, "versions"},
 		{"primary says no", func(in *Input) { in.Facts.Primary.Observation.ReadOnly = true }, "primary-alive"},
 		{"primary does not answer", func(in *Input) { in.Facts.PrimaryErr = "timeout" }, "donor primary-alive"},
 		{"last acknowledging replica", func(in *Input) {
@@ -267,6 +268,16 @@ func TestManualIsAPersonsJudgement(t *testing.T) {
 	change(in.View, "db3", func(n *NodeView) { n.Class, n.Since = ClassDivergent, StampOf(now) }) // no concern of a healthy node
 	if d := Decide(in, now); !d.WouldAct {
 		t.Fatalf("failing: %+v", Failing(d.Guards))
+	}
+}
+
+func TestWishedMethod(t *testing.T) {
+	for wish, want := range map[string]string{"": "clone", "clone": "clone", "xtrabackup": "xtrabackup", "mariabackup": ""} {
+		in := broken()
+		in.Method = wish
+		if d := Decide(in, now); d.Method != want || d.WouldAct != (want != "") {
+			t.Errorf("wished %q: method %q, would act %t", wish, d.Method, d.WouldAct)
+		}
 	}
 }
 

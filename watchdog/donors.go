@@ -94,7 +94,7 @@ func donorState(in Input, f DonorFacts, primary bool, no func(string, ...any)) (
 	}
 	if c := f.State.Contents; c.Err != "" {
 		no("what it holds is not known: %s", c.Err)
-	} else if in.Facts.Method == "clone" || in.Facts.Method == "mariabackup" {
+	} else if m := in.method(); m == "clone" || m == "mariabackup" {
 		for _, lack := range c.Lacks {
 			no("%s", lack)
 		}

@@ -20,7 +20,7 @@ type Facts struct {
 	Donors     []DonorFacts
 	DataBytes  int64 // estimate of the copy, 0: unknown
 	MethodWhy  map[string]string
-	Method     string // the first that fits, empty: none
+	Methods    []string // those that fit, in the configured order
 }
 
 // Answer is the outcome of a question that may have stayed open. Text is the

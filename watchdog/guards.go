@@ -248,15 +248,27 @@ func (g *guards) facts() {
 		g.add("disk-space", f.Free >= f.Need, fmt.Sprintf("%d bytes free", f.Free), fmt.Sprintf("at least %d", f.Need),
 			"too little room for a copy beside the live data", false)
 	}
-	why := make([]string, 0, len(f.MethodWhy))
+	g.versions()
+}
+
+// versions: a configured method fits this server, and it is the wished one
+// where a person named one.
+func (g *guards) versions() {
+	f, want := g.in.Facts, "a method that fits"
+	var why []string
 	for m, reason := range f.MethodWhy {
-		why = append(why, m+": "+reason)
+		if g.in.Method == "" || g.in.Method == m {
+			why = append(why, m+": "+reason)
+		}
 	}
 	slices.Sort(why)
 	if len(why) == 0 {
-		why = append(why, "no method fits")
+		why = append(why, "it is not in rebuild.methods")
 	}
-	g.add("versions", f.Method != "", orText(f.Method), "a method that fits", strings.Join(why, "; "), false)
+	if g.in.Method != "" {
+		want = g.in.Method
+	}
+	g.add("versions", g.in.method() != "", orText(g.in.method()), want, strings.Join(why, "; "), false)
 }
 
 // semiSync keeps commits at the primary from standing still for want of this

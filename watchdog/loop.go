@@ -28,8 +28,7 @@ type Order struct {
 	Cause    Cause
 	Decision Decision
 	Primary  string
-	Override []string
-	From     string
+	Wish
 }
 
 // Healer carries out what was decided.
@@ -248,7 +247,7 @@ func cheap(gs []Guard) []Guard {
 
 // attempt gathers the facts, decides again and, if every guard passes, heals.
 func (l *Loop) attempt(ctx context.Context) {
-	d, order := l.Weigh(ctx, false, "", nil)
+	d, order := l.Weigh(ctx, Wish{})
 	if d.WouldAct {
 		order.Trigger, order.By = "auto", "resilver"
 		rec, err := l.o.Healer.Begin(ctx, order)
@@ -271,13 +270,13 @@ func (l *Loop) attempt(ctx context.Context) {
 
 // Weigh asks all that a rebuild's guards must know and decides. The order is
 // ready to be carried out where the decision would act.
-func (l *Loop) Weigh(ctx context.Context, manual bool, from string, override []string) (Decision, Order) {
-	facts := l.o.Gatherer.Gather(ctx, l.o.Cluster.View(), from)
+func (l *Loop) Weigh(ctx context.Context, w Wish) (Decision, Order) {
+	facts := l.o.Gatherer.Gather(ctx, l.o.Cluster.View(), w.From)
 	in := l.input()
-	in.Facts, in.Manual, in.From, in.Override = &facts, manual, from, override
+	in.Facts, in.Wish = &facts, w
 	d := Decide(in, time.Now())
 	return d, Order{
-		Decision: d, Override: override, From: from,
+		Decision: d, Wish: w,
 		Primary: RoleOf(in.View, l.o.Node, l.o.Policy.Fresh).Primary,
 		Cause:   Cause{Class: in.Diagnosis.Class, Reason: in.Diagnosis.Reason, GTID: in.Diagnosis.Evidence.GTID, Since: in.Diagnosis.Since},
 	}

@@ -31,7 +31,7 @@ func (d *daemon) Status(context.Context) (admin.Status, error) {
 
 // Plan asks everything anew and says what would be done now.
 func (d *daemon) Plan(ctx context.Context) (admin.Plan, error) {
-	decision, _ := d.loop.Weigh(ctx, false, "", nil)
+	decision, _ := d.loop.Weigh(ctx, watchdog.Wish{})
 	_, diag, _ := d.loop.Seen()
 	return admin.PlanOf(d.cfg.Node.Name, diag, decision, d.estimate(decision)), nil
 }
@@ -58,9 +58,22 @@ func (d *daemon) estimate(decision watchdog.Decision) admin.Estimate {
 	return e
 }
 
-// History is what raft keeps, newest first.
+// History is what raft keeps, newest first. Of a rebuild under way raft knows
+// only the grant: how far it is says its own node, here or by gossip.
 func (d *daemon) History(context.Context) ([]watchdog.Record, error) {
-	return d.leases.State().History, nil
+	history := slices.Clone(d.leases.State().History)
+	own, view := d.healer.Running(), d.gossip.View()
+	for i, r := range history {
+		if r.Outcome != "" {
+			continue
+		}
+		if own != nil && own.ID == r.ID {
+			history[i] = *own
+		} else if p := view.Nodes[r.Node].Progress; p != nil && p.ID == r.ID {
+			history[i].Bytes = p.Bytes
+		}
+	}
+	return history, nil
 }
 
 // Lease is this node's copy of the lease machine.
@@ -77,7 +90,11 @@ func (d *daemon) Rebuild(ctx context.Context, r admin.RebuildRequest) (admin.Reb
 			return admin.RebuildAnswer{}, admin.Usage("no guard is called %q; `resilver plan` lists them", id)
 		}
 	}
-	decision, order := d.loop.Weigh(ctx, true, r.From, r.Override)
+	wish := watchdog.Wish{Manual: true, From: r.From, Method: r.Method, Override: r.Override}
+	if r.Method == "auto" {
+		wish.Method = ""
+	}
+	decision, order := d.loop.Weigh(ctx, wish)
 	if !decision.WouldAct {
 		return admin.RebuildAnswer{}, admin.Refuse(watchdog.Failing(decision.Guards))
 	}
