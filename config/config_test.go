@@ -221,7 +221,7 @@ func TestUnprotectedOffLoopbackIsAWarning(t *testing.T) {
 	if got := cfg.Warnings(); got != nil {
 		t.Errorf("on loopback: %v", got)
 	}
-	cfg, _ = load(t, "cluster: {name: a, join: ['127.0.0.3:7373'], bind: 127.0.0.2}\ndonor: {os_user: root}\nadmin: {readers: ['%nosuchgroup']}\n")
+	cfg, _ = load(t, "cluster: {name: a, join: ['127.0.0.3:7373'], bind: 127.0.0.2}\ndonor: {os_user: root}\nadmin: {readers: ['%nosuchgroup', '%1', '65000']}\n")
 	got := cfg.Warnings()
 	if len(got) != 3 || !strings.Contains(got.Error(), "is not in its own list") || !strings.Contains(got.Error(), "%nosuchgroup is nobody") ||
 		!strings.Contains(got.Error(), "none may be rebuilt") {

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/user"
 	"slices"
+	"strconv"
 	"strings"
 
 	"resilver/config/secret"
@@ -93,12 +94,18 @@ func (c *Config) Warnings() Problems {
 	return k.found
 }
 
+// known says that this machine has a user of that name, or a group behind a
+// %. A number needs no name.
 func known(name string) bool {
-	if group, ok := strings.CutPrefix(name, "%"); ok {
-		_, err := user.LookupGroup(group)
-		return err == nil
+	bare, isGroup := strings.CutPrefix(name, "%")
+	_, err := strconv.ParseUint(bare, 10, 32)
+	switch {
+	case err == nil:
+	case isGroup:
+		_, err = user.LookupGroup(bare)
+	default:
+		_, err = user.Lookup(bare)
 	}
-	_, err := user.Lookup(name)
 	return err == nil
 }
 

@@ -91,13 +91,25 @@ func breakerOf(b watchdog.Breaker) BreakerStatus {
 	return BreakerStatus{Open: b.Open, Reason: Text(b.Reason), Since: b.Since}
 }
 
+// cause is a watchdog.Cause with null for what is absent.
+type cause struct {
+	Class  Text           `json:"class"`
+	Reason Text           `json:"reason"`
+	GTID   Text           `json:"gtid"`
+	Since  watchdog.Stamp `json:"since"`
+}
+
+func causeOf(c watchdog.Cause) cause {
+	return cause{Class: Text(c.Class), Reason: Text(c.Reason), GTID: Text(c.GTID), Since: c.Since}
+}
+
 // record is a watchdog.Record with null for what is absent.
 type record struct {
 	ID            string                  `json:"id"`
 	Node          string                  `json:"node"`
 	Trigger       string                  `json:"trigger"`
 	By            Text                    `json:"by"`
-	Cause         watchdog.Cause          `json:"cause"`
+	Cause         cause                   `json:"cause"`
 	Donor         Text                    `json:"donor"`
 	Method        Text                    `json:"method"`
 	Token         uint64                  `json:"token"`
@@ -116,7 +128,7 @@ func recordsOf(rs []watchdog.Record) List[record] {
 	var out List[record]
 	for _, r := range rs {
 		out = append(out, record{
-			ID: r.ID, Node: r.Node, Trigger: r.Trigger, By: Text(r.By), Cause: r.Cause, Donor: Text(r.Donor),
+			ID: r.ID, Node: r.Node, Trigger: r.Trigger, By: Text(r.By), Cause: causeOf(r.Cause), Donor: Text(r.Donor),
 			Method: Text(r.Method), Token: r.Token, Started: r.Started, Ended: r.Ended, Outcome: Text(r.Outcome),
 			Error: Text(r.Error), Bytes: r.Bytes, OutageSeconds: r.OutageSeconds, Steps: r.Steps,
 			Guards: r.Guards, Untouched: r.Untouched,

@@ -57,10 +57,10 @@ func TestShapes(t *testing.T) {
 		"history": {&daemon{history: []watchdog.Record{{ID: "r1", Node: "db2", Trigger: "auto", Cause: watchdog.Cause{Class: watchdog.ClassDivergent, Reason: "row-missing"},
 			Donor: "db3", Method: "clone", Token: 9, Started: stamp(1), Ended: stamp(4), Outcome: watchdog.Healed, Bytes: 10, OutageSeconds: ptr(1.25),
 			Steps: []watchdog.StepTime{{Name: watchdog.StepStage, Seconds: 2}}}, {ID: "r0", Node: "db3", Trigger: "manual", By: "ann"}}}, "history",
-			`[{"id":"r1","node":"db2","trigger":"auto","by":null,"cause":{"class":"divergent","reason":"row-missing","since":null},"donor":"db3","method":"clone","token":9,` +
+			`[{"id":"r1","node":"db2","trigger":"auto","by":null,"cause":{"class":"divergent","reason":"row-missing","gtid":null,"since":null},"donor":"db3","method":"clone","token":9,` +
 				`"started":"2026-01-02T02:04:01.005Z","ended":"2026-01-02T02:04:04.005Z","outcome":"healed","error":null,"bytes":10,"outage_seconds":1.25,` +
 				`"steps":[{"name":"stage","seconds":2}],"guards":[],"untouched":false},` +
-				`{"id":"r0","node":"db3","trigger":"manual","by":"ann","cause":{"class":"","reason":"","since":null},"donor":null,"method":null,"token":0,` +
+				`{"id":"r0","node":"db3","trigger":"manual","by":"ann","cause":{"class":null,"reason":null,"gtid":null,"since":null},"donor":null,"method":null,"token":0,` +
 				`"started":null,"ended":null,"outcome":null,"error":null,"bytes":0,"outage_seconds":null,"steps":[],"guards":[],"untouched":false}]`},
 		"empty lease": {&daemon{}, "lease",
 			`{"cluster_id":null,"quorum":false,"leader":null,"lease":null,"pauses":[],"breaker":{"open":false,"reason":null,"since":null},"last_token":0,"voters":[],"applied":0}`},

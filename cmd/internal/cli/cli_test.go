@@ -262,7 +262,7 @@ breaker: OPEN since 2026-01-02T03:04:02.000Z: rolled back; look at it, then ` + 
 func TestPlanText(t *testing.T) {
 	p, _ := (&daemon{}).Plan(t.Context())
 	var b strings.Builder
-	planText(&b, p)
+	planText(&b, p, false)
 	want := `node db2 is divergent (row-missing) since 2026-01-02T03:04:01.000Z: Can't find record in 't'
 would rebuild by clone, about 1.5 GiB in 1m15s, away for 1.1s, but not now: 1 of 2 guards do not pass
 
@@ -276,6 +276,27 @@ db1    no   0.00   is the primary; lags
 `
 	if b.String() != want {
 		t.Errorf("got\n%s\nwant\n%s", b.String(), want)
+	}
+}
+
+func TestPlanTextWhereNothingIsToDo(t *testing.T) {
+	guard := func(id string) watchdog.Guard {
+		return watchdog.Guard{ID: id, Verdict: watchdog.Fail, Reason: "because"}
+	}
+	for want, guards := range map[string][]watchdog.Guard{
+		"node db1 is healthy\nnothing to do\n": {guard("fixable-by-rebuild"), guard("broken-long-enough")},
+		"node db1 is healthy\nnothing to do\n" +
+			"were it broken, it would not be rebuilt: not-primary: because (--all shows every guard)\n": {guard("broken-long-enough"), guard("not-primary"), guard("donor")},
+	} {
+		p := admin.Plan{Node: "db1", Diagnosis: admin.PlanDiagnosis{Class: watchdog.ClassHealthy}, Guards: guards}
+		var b strings.Builder
+		if planText(&b, p, false); b.String() != want {
+			t.Errorf("got\n%s\nwant\n%s", b.String(), want)
+		}
+		b.Reset()
+		if planText(&b, p, true); !strings.Contains(b.String(), "GUARD") {
+			t.Errorf("--all shows\n%s", b.String())
+		}
 	}
 }
 

@@ -3,6 +3,7 @@ package cli
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -12,16 +13,21 @@ import (
 )
 
 func (a *app) planCommand() *cobra.Command {
-	return &cobra.Command{
+	var all bool
+	c := &cobra.Command{
 		Use: "plan", GroupID: "look", Args: cobra.NoArgs,
 		Short: "show what this node would do now, and every guard's reason",
 		RunE: func(c *cobra.Command, _ []string) error {
-			return show(a, c, "plan", (*admin.Client).Plan, func(p admin.Plan) { planText(a.Stdout, p) })
+			return show(a, c, "plan", (*admin.Client).Plan, func(p admin.Plan) { planText(a.Stdout, p, all) })
 		},
 	}
+	c.Flags().BoolVar(&all, "all", false, "show guards and donors also where there is nothing to do")
+	return c
 }
 
-func planText(w io.Writer, p admin.Plan) {
+// planText shows a plan; where there is nothing to do, its guards and donors
+// only if all is asked for.
+func planText(w io.Writer, p admin.Plan, all bool) {
 	d := p.Diagnosis
 	_, _ = fmt.Fprintf(w, "node %s is %s", p.Node, orDash(d.Class))
 	if d.Reason != "" && string(d.Reason) != string(d.Class) {
@@ -34,6 +40,12 @@ func planText(w io.Writer, p admin.Plan) {
 		_, _ = fmt.Fprintf(w, ": %s", oneLine(string(d.Detail)))
 	}
 	_, _ = fmt.Fprintf(w, "\n%s\n", verdictText(p))
+	if p.Rung == "" && !all {
+		if g := obstacle(p.Guards); g != nil {
+			_, _ = fmt.Fprintf(w, "were it broken, it would not be rebuilt: %s: %s (--all shows every guard)\n", g.ID, oneLine(g.Reason))
+		}
+		return
+	}
 	if len(p.Guards) > 0 {
 		_, _ = fmt.Fprintln(w)
 		guardsTable(w, p.Guards)
@@ -50,6 +62,17 @@ func planText(w io.Writer, p admin.Plan) {
 		}
 		table(w, rows)
 	}
+}
+
+// obstacle is the first guard that would refuse even a broken node, nil for
+// none.
+func obstacle(guards []watchdog.Guard) *watchdog.Guard {
+	for _, g := range watchdog.Failing(guards) {
+		if g.ID != "fixable-by-rebuild" && g.ID != "broken-long-enough" {
+			return &g
+		}
+	}
+	return nil
 }
 
 func verdictText(p admin.Plan) string {
@@ -77,17 +100,23 @@ func verdictText(p admin.Plan) string {
 	return text
 }
 
-// guardsTable shows guards, those that do not pass first.
+// guardsTable shows guards, those that do not pass first. What raft refused
+// has a reason alone.
 func guardsTable(w io.Writer, guards []watchdog.Guard) {
-	rows := [][]string{{"GUARD", "VERDICT", "SEEN", "WANTED", "REASON"}}
-	add := func(pass bool) {
+	seen := slices.ContainsFunc(guards, func(g watchdog.Guard) bool { return g.Value != "" || g.Want != "" })
+	row := func(id, verdict, value, want, reason string) []string {
+		if !seen {
+			return []string{id, verdict, reason}
+		}
+		return []string{id, verdict, value, want, reason}
+	}
+	rows := [][]string{row("GUARD", "VERDICT", "SEEN", "WANTED", "REASON")}
+	for _, pass := range []bool{false, true} {
 		for _, g := range guards {
 			if (g.Verdict == watchdog.Pass) == pass {
-				rows = append(rows, []string{g.ID, string(g.Verdict), orDash(oneLine(g.Value)), orDash(oneLine(g.Want)), oneLine(g.Reason)})
+				rows = append(rows, row(g.ID, string(g.Verdict), orDash(oneLine(g.Value)), orDash(oneLine(g.Want)), oneLine(g.Reason)))
 			}
 		}
 	}
-	add(false)
-	add(true)
 	table(w, rows)
 }
