@@ -39,7 +39,8 @@ func heal(t *testing.T, engine string) {
 }
 
 // TestRefusal: a person's rebuild of the primary is refused with exit code 3
-// and the guard, and nothing happens to it, whatever is overridden.
+// and the guard, and nothing happens to it, whatever is overridden; so is one
+// of a replica by the other engine's method.
 func TestRefusal(t *testing.T) { refusal(t, lab.MySQL) }
 
 func refusal(t *testing.T, engine string) {
@@ -56,6 +57,12 @@ func refusal(t *testing.T, engine string) {
 		if code != 3 || !strings.Contains(stderr, "not-primary") {
 			t.Errorf("%v: exit code %d, want 3 with guard not-primary: %s", args, code, stderr)
 		}
+	}
+	other := map[string]string{lab.MySQL: "mariabackup", lab.MariaDB: "clone"}[engine]
+	_, stderr, code, err := c.Node(2).Resilver(t.Context(), "rebuild", "--method", other)
+	must(t, err)
+	if code != 3 || !strings.Contains(stderr, "versions") {
+		t.Errorf("by %s: exit code %d, want 3 with guard versions: %s", other, code, stderr)
 	}
 	rs, err := c.Node(1).History(t.Context())
 	must(t, err)
