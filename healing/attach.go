@@ -118,7 +118,14 @@ func (r *rebuild) verify(ctx context.Context) error {
 	if err := r.identity(ctx); err != nil {
 		return err
 	}
-	if err := r.h.o.Server.OpenForClients(ctx, r.j.Persisted, r.j.Closed != nil && r.j.Closed.OfflineMode); err != nil {
+	persisted, offline, err := r.openAs()
+	if err != nil {
+		return err
+	}
+	if err := r.h.o.Server.OpenForClients(ctx, persisted, offline); err != nil {
+		return err
+	}
+	if err := removeFile(leftClosedPath(r.h.o.StateDir)); err != nil {
 		return err
 	}
 	return r.note(func(j *Journal) {
