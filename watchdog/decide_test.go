@@ -295,6 +295,11 @@ func TestDonors(t *testing.T) {
 			in.Facts.Donors[1].State.Observation.Sources[0].Applier.Running = ThreadStopped
 		}, "db1", "does not run"},
 		{"delayed", func(in *Input) { in.Facts.Donors[1].State.Observation.Sources[0].Delay = time.Minute }, "db1", "delayed"},
+		{"filtered", func(in *Input) { in.Facts.Donors[1].State.Observation.Sources[0].Filters = "REPLICATE_DO_DB=a" }, "db1", "not whole"},
+		{"other engines", func(in *Input) { in.Facts.Donors[1].State.Contents.Engines = []string{"a.t (MyISAM)"} }, "db1", "a.t (MyISAM)"},
+		{"other engines, overridden", func(in *Input) {
+			in.Facts.Donors[1].State.Contents.Engines, in.Override = []string{"a.t (MyISAM)"}, []string{"engines"}
+		}, "db3", ""},
 		{"empty", func(in *Input) { in.Facts.Donors[1].State.Observation.Executed = "" }, "db1", "empty"},
 		{"errant", func(in *Input) { in.Facts.Donors[1].Errant.Text = "u:1" }, "db1", "does not have"},
 		{"errant unknown", func(in *Input) { in.Facts.Donors[1].Errant.Err = "no answer" }, "db1", "unknown"},

@@ -2,7 +2,9 @@ package watchdog
 
 import (
 	"fmt"
+	"slices"
 	"sort"
+	"strings"
 )
 
 // judgeDonors says of every other node whether it can be copied from, best
@@ -99,6 +101,9 @@ func donorState(in Input, f DonorFacts, primary bool, no func(string, ...any)) (
 			no("%s", lack)
 		}
 	}
+	if held := f.State.Contents.Engines; len(held) > 0 && !slices.Contains(in.Override, "engines") {
+		no("has tables that a copy would bring over empty: %s", strings.Join(held, ", "))
+	}
 	if obs.OfflineMode {
 		no("is offline (offline_mode)")
 	}
@@ -109,6 +114,8 @@ func donorState(in Input, f DonorFacts, primary bool, no func(string, ...any)) (
 			no("is neither the primary nor a replica of one source")
 		case src.Delay > 0:
 			no("is delayed by %s", src.Delay)
+		case src.Filters != "":
+			no("has replication filters (%s), so its data is not whole", src.Filters)
 		case src.Receiver.Running != ThreadRunning || src.Applier.Running != ThreadRunning:
 			no("its replication does not run (%s)", f.State.Diagnosis.Class)
 		case !src.Lag.Known:

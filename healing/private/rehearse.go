@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -28,6 +29,8 @@ type RehearseOptions struct {
 	Reported string
 	// DonorExecuted is what the donor had executed, read after the copy ended.
 	DonorExecuted string
+	// AnyEngine lets tables pass that the copy has brought over empty.
+	AnyEngine bool
 }
 
 // Rehearsed is a copy that passed.
@@ -84,6 +87,9 @@ func (o *RehearseOptions) dress(ctx context.Context, s *Server) (Rehearsed, erro
 	if err := o.detach(ctx, db); err != nil {
 		return Rehearsed{}, err
 	}
+	if err := o.whole(ctx, db); err != nil {
+		return Rehearsed{}, err
+	}
 	var out Rehearsed
 	if out.Events, err = db.DisableEvents(ctx); err != nil {
 		return Rehearsed{}, err
@@ -96,6 +102,16 @@ func (o *RehearseOptions) dress(ctx context.Context, s *Server) (Rehearsed, erro
 	}
 	out.Executed, err = unchanged(ctx, db, executed)
 	return out, err
+}
+
+// whole looks into the copy for tables that it has brought over empty: what
+// the donor and the primary held was asked before it was taken.
+func (o *RehearseOptions) whole(ctx context.Context, db *replica.Server) error {
+	held, err := db.MayHold(ctx)
+	if err == nil && len(held.Engines) > 0 && !o.AnyEngine {
+		err = fmt.Errorf("the copy has tables that came over empty: %s: make them InnoDB, or say --override engines", strings.Join(held.Engines, ", "))
+	}
+	return err
 }
 
 // gtids restores the GTID state where that is needed, and returns the set that

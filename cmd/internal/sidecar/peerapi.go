@@ -70,21 +70,36 @@ func (s *Sidecar) peerTunnel(ctx context.Context, req peer.TunnelRequest) (func(
 }
 
 // How often the server is asked what it holds: a slow question of large
-// schemas, so it is asked beside, and the last answer given.
+// schemas, so it is asked beside, and the last answer given. Somebody who
+// thinks of a copy has an old answer renewed for the next time he asks.
 const (
 	contentsEvery = 5 * time.Minute
 	contentsAgain = 5 * time.Second // where it was not answered
+	contentsFresh = 5 * time.Second
 )
 
 // contents is what the server held when it was last asked.
 type contents struct {
+	renew chan struct{}
+
 	mu   sync.Mutex
 	last watchdog.Contents
+	at   time.Time
+}
+
+func newContents() *contents {
+	return &contents{renew: make(chan struct{}, 1), last: watchdog.Contents{Err: "not asked yet"}}
 }
 
 func (c *contents) latest() watchdog.Contents {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if time.Since(c.at) > contentsFresh {
+		select {
+		case c.renew <- struct{}{}:
+		default:
+		}
+	}
 	return c.last
 }
 
@@ -97,11 +112,12 @@ func (c *contents) run(ctx context.Context, server *replica.Server) error {
 			pause = contentsAgain
 		}
 		c.mu.Lock()
-		c.last = now
+		c.last, c.at = now, time.Now()
 		c.mu.Unlock()
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-c.renew:
 		case <-time.After(pause):
 		}
 	}

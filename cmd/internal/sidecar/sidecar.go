@@ -51,7 +51,7 @@ type Sidecar struct {
 	healer   *healing.Healer
 	loop     *watchdog.Loop
 	metrics  *metrics
-	contents contents
+	contents *contents
 	backups  *method.Backups
 	limit    *rate.Limiter // of what this node gives as a donor; nil: none
 
@@ -75,7 +75,7 @@ func New(cfg *config.Config, o Options) (*Sidecar, error) {
 	if o.Beat == nil {
 		o.Beat = func() {}
 	}
-	s := &Sidecar{cfg: cfg, o: o, contents: contents{last: watchdog.Contents{Err: "not asked yet"}}, metrics: newMetrics(prometheus.NewRegistry(), cfg.Cluster.Name, o.Version)}
+	s := &Sidecar{cfg: cfg, o: o, contents: newContents(), metrics: newMetrics(prometheus.NewRegistry(), cfg.Cluster.Name, o.Version)}
 	for _, build := range []func() error{s.buildState, s.buildServer, s.buildService, s.buildPeer, s.buildLease, s.buildGossip, s.buildBackups, s.buildHealer, s.buildLoop} {
 		if err := build(); err != nil {
 			return nil, errors.Join(err, s.stop())
