@@ -128,12 +128,7 @@ func (r *rebuild) verify(ctx context.Context) error {
 	if err := removeFile(leftClosedPath(r.h.o.StateDir)); err != nil {
 		return err
 	}
-	return r.note(func(j *Journal) {
-		if !j.Away.IsZero() {
-			away := time.Since(j.Away.Time).Seconds()
-			j.Record.OutageSeconds = &away
-		}
-	})
+	return r.note((*Journal).served)
 }
 
 // provingMoves is how often the set must have grown while both threads ran:
@@ -147,12 +142,16 @@ func (r *rebuild) replicates(ctx context.Context) error {
 		return err
 	}
 	target := primary.Observation.Executed
-	last, moves, at := "", 0, time.Now()
+	last, fetched, moves, at := "", "", 0, time.Now()
 	for {
 		obs := r.h.o.Server.Observe(ctx)
 		if both, _ := runs(obs); both {
 			if last != "" && obs.Executed != last {
 				moves, at = moves+1, time.Now()
+			}
+			if src := obs.Source(); src.Retrieved != fetched {
+				// A long transaction is applied while more comes in.
+				fetched, at = src.Retrieved, time.Now()
 			}
 			last = obs.Executed
 			left, err := r.h.o.Server.GTIDSubtract(ctx, target, obs.Executed)
@@ -168,6 +167,8 @@ func (r *rebuild) replicates(ctx context.Context) error {
 		select {
 		case <-r.h.life.Done():
 			return errStopping
+		case <-ctx.Done():
+			return context.Cause(ctx)
 		case <-time.After(50 * time.Millisecond):
 		}
 	}

@@ -32,6 +32,9 @@ func (r *rebuild) back(why error) error {
 	for {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(r.h.life), backAttempt)
 		err := r.backOnce(ctx)
+		if err == nil {
+			err = r.note((*Journal).served)
+		}
 		cancel()
 		if err == nil && errors.Is(why, outcome) {
 			return why
@@ -105,8 +108,12 @@ func (r *rebuild) exchangeBack(ctx context.Context) error {
 			return err
 		}
 	}
+	// Nobody boots either of them now, whatever its manager thinks.
+	if err := r.lock(); err != nil {
+		return err
+	}
 	_, err = datadir.Exchange(datadir.Undo(r.j.Live, r.j.Staged))
-	return err
+	return errors.Join(err, r.unlockAll())
 }
 
 // newProcess finds the new server, nil where none runs. One that hangs in its

@@ -49,6 +49,9 @@ func (r *rebuild) stage(ctx context.Context) error {
 			return errors.Join(append(failed, err)...)
 		}
 	}
+	if len(failed) == 0 {
+		return errors.New("no method fits any more")
+	}
 	return errors.Join(failed...)
 }
 
@@ -147,7 +150,30 @@ func (r *rebuild) prepare(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return m.Prepare(ctx, r.job())
+	if err := m.Prepare(ctx, r.job()); err != nil {
+		return fmt.Errorf("%w: by %s: %w", errUnprepared, m.Name(), err)
+	}
+	return nil
+}
+
+// otherMethod says that a copy which could not be prepared is followed by one
+// of the next method that fits; what there is of it is thrown away.
+func (r *rebuild) otherMethod(ctx context.Context) bool {
+	if r.only != "" {
+		return false
+	}
+	for _, m := range r.h.from(r.j.Record.Method)[1:] {
+		if fits, _ := m.Fit(ctx, r.fitness); !fits {
+			continue
+		}
+		if err := r.place.Discard(r.j.Staged); err != nil {
+			r.log.Error("copy not thrown away", "error", err)
+			return false
+		}
+		err := r.note(func(j *Journal) { j.Staged, j.Record.Method = datadir.Ref{}, m.Name() })
+		return err == nil
+	}
+	return false
 }
 
 // own gives the copy the live datadir's owner, mode and label, and the files
@@ -178,6 +204,7 @@ func (r *rebuild) rehearse(ctx context.Context) error {
 	out, err := private.Rehearse(ctx, private.RehearseOptions{
 		Options: private.Options{Program: r.program(), Paths: r.paths, Area: r.place.Root, BootTimeout: bootTimeout, Logger: r.log},
 		Datadir: r.j.Staged.Path, Connect: r.h.o.Connect, Reported: r.reported, DonorExecuted: donor,
+		AnyEngine: r.overridden("engines"),
 	})
 	if err != nil {
 		return err

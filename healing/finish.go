@@ -159,9 +159,6 @@ func (r *rebuild) tidy(context.Context) error {
 		errs = append(errs, err)
 	case state == datadir.Done:
 		_, err := r.place.Quarantine(r.j.Record.ID, r.j.Live)
-		if err == nil {
-			err = r.prune()
-		}
 		errs = append(errs, err)
 	case r.j.Staged.Ino != 0:
 		errs = append(errs, r.place.Discard(r.j.Staged))
@@ -190,12 +187,15 @@ func (r *rebuild) prune() error {
 // housekeepEvery is how often the quarantine is held to its bounds.
 const housekeepEvery = time.Hour
 
-// Housekeep prunes the quarantine from time to time, between rebuilds.
+// Housekeep prunes the quarantine after a rebuild and from time to time. It is
+// no part of a rebuild: an old datadir that cannot be removed, or not soon,
+// must not keep the lease.
 func (h *Healer) Housekeep(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-h.ended:
 		case <-time.After(housekeepEvery):
 		}
 		obs := h.o.Server.Observe(ctx)

@@ -63,7 +63,8 @@ type Healer struct {
 	mu      sync.Mutex
 	running *rebuild
 	last    watchdog.Record
-	proved  datadir.Ref // the datadir whose exchange has been proved
+	proved  datadir.Ref   // the datadir whose exchange has been proved
+	ended   chan struct{} // a rebuild has ended: Housekeep may look
 	wait    sync.WaitGroup
 	life    context.Context // ends with the process's will to go on
 	stop    context.CancelCauseFunc
@@ -92,7 +93,7 @@ func New(o Options) (*Healer, error) {
 	if o.Ended == nil {
 		o.Ended = func(watchdog.Record) {}
 	}
-	h := &Healer{o: o}
+	h := &Healer{o: o, ended: make(chan struct{}, 1)}
 	h.life, h.stop = context.WithCancelCause(context.Background())
 	return h, nil
 }
@@ -147,6 +148,10 @@ func (h *Healer) unclaim(r *rebuild) {
 	defer h.mu.Unlock()
 	if h.running == r {
 		h.running = nil
+	}
+	select {
+	case h.ended <- struct{}{}:
+	default:
 	}
 }
 

@@ -56,7 +56,7 @@ type Journal struct {
 	// Ending is set when every check of stop has passed, right before mysqld
 	// is ended: only then may a dead mysqld lead on to the swap.
 	Ending bool           `json:"ending"`
-	Away   watchdog.Stamp `json:"away"` // when the replica went away
+	Away   watchdog.Stamp `json:"away"` // when clients were no longer served
 	// Back is set once the way back has begun: the old server is to run again.
 	Back bool `json:"back"`
 }
@@ -145,6 +145,14 @@ func removeJournal(stateDir string) error {
 		return fmt.Errorf("remove the journal: %w", err)
 	}
 	return syncDir(stateDir)
+}
+
+// served notes that clients are served again.
+func (j *Journal) served() {
+	if !j.Away.IsZero() {
+		away := time.Since(j.Away.Time).Seconds()
+		j.Record.OutageSeconds = &away
+	}
 }
 
 // at says whether the journal stands in step, begun or done.

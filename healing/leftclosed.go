@@ -42,25 +42,49 @@ func (r *rebuild) keepClosed() error {
 	return saveFile(leftClosedPath(r.h.o.StateDir), append(b, '\n'))
 }
 
+// readLeftClosed reads the note of the server on that datadir, nil for none.
+func readLeftClosed(stateDir string, live datadir.Ref) (*leftClosed, error) {
+	path := leftClosedPath(stateDir)
+	b, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	note := new(leftClosed)
+	if err == nil {
+		err = json.Unmarshal(b, note)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read how open the server was, %s: %w", path, err)
+	}
+	if note.Datadir.Path != live.Path || note.Datadir.Ino != live.Ino {
+		return nil, nil
+	}
+	return note, nil
+}
+
+// LeftClosed is the id of the rebuild that failed and left the server on this
+// datadir closed to clients; empty for none.
+func (h *Healer) LeftClosed(dir string) string {
+	live, err := datadir.RefOf(filepath.Clean(dir))
+	if err != nil {
+		return ""
+	}
+	note, err := readLeftClosed(h.o.StateDir, live)
+	if err != nil || note == nil {
+		return ""
+	}
+	return note.Rebuild
+}
+
 // openAs is how the new server is to be opened: what mysqld-auto.cnf said, and
 // whether offline_mode was on, as the server was before resilver closed it,
 // now or in an earlier rebuild that failed. What a person has opened since
 // then is open.
 func (r *rebuild) openAs() (replica.Persisted, bool, error) {
 	persisted, offline := r.j.Persisted, r.j.Closed != nil && r.j.Closed.OfflineMode
-	b, err := os.ReadFile(leftClosedPath(r.h.o.StateDir))
-	if errors.Is(err, fs.ErrNotExist) {
-		return persisted, offline, nil
-	}
-	var note leftClosed
-	if err == nil {
-		err = json.Unmarshal(b, &note)
-	}
-	if err != nil {
-		return nil, false, fmt.Errorf("read how the server was before it was closed: %w", err)
-	}
-	if note.Datadir.Path != r.j.Live.Path || note.Datadir.Ino != r.j.Live.Ino {
-		return persisted, offline, nil
+	note, err := readLeftClosed(r.h.o.StateDir, r.j.Live)
+	if err != nil || note == nil {
+		return persisted, offline, err
 	}
 	if allOn(persisted) {
 		persisted = note.Persisted

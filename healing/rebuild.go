@@ -28,6 +28,9 @@ var (
 	// errTaken is a new server that somebody else already uses: it is never
 	// ended again, whatever it lacks.
 	errTaken = errors.New("somebody has taken the new server into use")
+	// errUnprepared is a copy that its method could not make bootable: another
+	// method may.
+	errUnprepared = errors.New("not prepared")
 	// errStopping is the end of the process: what is past stop waits in the
 	// journal for the next one.
 	errStopping = errors.New("the sidecar stops")
@@ -99,6 +102,10 @@ func critical() []step {
 // run goes through the steps and records how it ended.
 func (r *rebuild) run() {
 	err := r.steps(r.ctx, copying())
+	for errors.Is(err, errUnprepared) && r.ctx.Err() == nil && r.otherMethod(r.ctx) {
+		r.log.Warn("method failed", "error", err)
+		err = r.steps(r.ctx, copying()[2:]) // from stage on
+	}
 	if err == nil {
 		err = r.commit()
 	}

@@ -48,7 +48,7 @@ func (r *rebuild) stop(ctx context.Context) error {
 		return err
 	}
 	// Every check has passed: from here on a server that is gone was ended.
-	if err := r.note(func(j *Journal) { j.Ending, j.Away = true, watchdog.StampOf(time.Now()) }); err != nil {
+	if err := r.note(func(j *Journal) { j.Ending = true }); err != nil {
 		return err
 	}
 	r.h.o.Failpoint("stop.ending")
@@ -177,7 +177,7 @@ func (r *rebuild) close(ctx context.Context) error {
 	if !before.ReadOnly {
 		return fmt.Errorf("%w: it has just become writable: was it promoted?", errChanged)
 	}
-	if err := r.note(func(j *Journal) { j.Closed = &before }); err != nil {
+	if err := r.note(func(j *Journal) { j.Closed, j.Away = &before, watchdog.StampOf(time.Now()) }); err != nil {
 		return err
 	}
 	r.closed, err = r.h.o.Server.CloseToClients(ctx, before)

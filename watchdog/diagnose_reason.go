@@ -33,6 +33,7 @@ const (
 	ReasonNoProgress = "no-progress"
 	// unreachable
 	ReasonServerDown = "server-down"
+	ReasonLeftClosed = "left-closed" // it replicates, but a rebuild that failed left it closed to clients
 	// unknown: what is wrong is known, but has no class of its own yet
 	ReasonOwnership         = "ownership"
 	ReasonResource          = "resource"

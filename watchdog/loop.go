@@ -38,9 +38,11 @@ type Healer interface {
 	Begin(ctx context.Context, o Order) (Record, error)
 	// Progress is the rebuild under way, nil for none.
 	Progress() *Progress
-	// Ended is when the last rebuild of this process ended, and how; the
-	// zero Record before the first.
+	// Last is the last rebuild of this process; the zero Record before the first.
 	Last() Record
+	// LeftClosed is the id of the rebuild that failed and left the server on
+	// this datadir closed to clients; empty for none.
+	LeftClosed(datadir string) string
 }
 
 // LoopOptions is what the loop needs.
@@ -152,6 +154,12 @@ func (l *Loop) judge(obs Observation, now time.Time) {
 	standing := RoleOf(view, l.o.Node, l.o.Policy.Fresh)
 	l.diag, l.memory = Diagnose(l.memory, obs, primaryFacts(view, standing), now, l.o.Diagnose)
 	l.obs = obs
+	if obs.OfflineMode && l.diag.Class == ClassHealthy {
+		if id := l.o.Healer.LeftClosed(obs.Datadir); id != "" {
+			l.diag.Reason = ReasonLeftClosed
+			l.diag.Detail = fmt.Sprintf("it replicates, but rebuild %s failed and left it closed to clients (offline_mode): `resilver rebuild`, or open it by hand", id)
+		}
+	}
 	if obs.Reachable {
 		l.remember(obs, standing)
 	}

@@ -39,6 +39,9 @@ func (l *Loop) health(progress *Progress) Health {
 	}
 	switch l.diag.Class {
 	case ClassHealthy:
+		if l.diag.Reason == ReasonLeftClosed {
+			return HealthBroken // it serves nobody
+		}
 		return HealthHealthy
 	case ClassLagging:
 		return HealthLagging

@@ -163,6 +163,7 @@ func (p Place) Prune(l Limits) ([]Kept, error) {
 		kept = kept[1:]
 	}
 	var removed []Kept
+	var failed []error
 	for _, k := range slices.Backward(kept) {
 		old := l.Now.Sub(k.Since) > l.Keep
 		if !old && l.MinFree > 0 {
@@ -176,11 +177,13 @@ func (p Place) Prune(l Limits) ([]Kept, error) {
 			continue
 		}
 		if err := p.prune(k); err != nil {
-			return removed, fmt.Errorf("prune the quarantine: %w", err)
+			// Somebody may use this one; the others can go.
+			failed = append(failed, fmt.Errorf("prune the quarantine: %w", err))
+			continue
 		}
 		removed = append(removed, k)
 	}
-	return removed, nil
+	return removed, errors.Join(failed...)
 }
 
 // prune removes the directory first: a label without one is harmless.

@@ -3,11 +3,14 @@
 package e2e
 
 import (
+	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
 	"time"
 
+	"resilver/cmd/internal/lab"
 	"resilver/watchdog"
 )
 
@@ -47,6 +50,17 @@ func TestVerifyFails(t *testing.T) {
 	}
 
 	must(t, c.Node(1).SQL(t.Context(), "ALTER USER repl@'%' ACCOUNT UNLOCK"))
+	must(t, n.SQL(t.Context(), "START REPLICA"))
+	must(t, n.WaitReplicating(t.Context(), time.Minute))
+	must(t, lab.WaitFor(t.Context(), time.Minute, "status to say that it is left closed", func(ctx context.Context) (bool, string) {
+		s, err := c.Node(1).Status(ctx)
+		for _, node := range s.Nodes {
+			if node.Name == n.Name {
+				return node.Health == watchdog.HealthBroken && node.Reason == watchdog.ReasonLeftClosed, fmt.Sprint(node.Health, node.Reason)
+			}
+		}
+		return false, fmt.Sprint(err)
+	}))
 	cli(t, c.Node(1), 0, "ack")
 	cli(t, n, 0, "rebuild", "--override", "cooldown", "--follow")
 	healed(t, n, 2)
