@@ -1,13 +1,21 @@
 #!/bin/sh
 # Fetches a database server and its tools into DIR without touching the system:
 # Debian's packages, unpacked, run with their own loader and libraries.
-# DIR appears whole or not at all. Needs no root.
+# DIR appears whole or not at all; DIR.new is there meanwhile. Needs no root.
+# What it does goes to stdout; the one line of stderr is why it could not.
 # usage: get-server.sh mysql|mariadb DIR
 set -eu
 [ $# -eq 2 ] || { echo "usage: get-server.sh mysql|mariadb DIR" >&2; exit 2; }
 case $2 in /*) dir=$2 ;; *) dir=$PWD/$2 ;; esac
-say() { echo "get-server: $*" >&2; }
-die() { say "$@"; exit 1; }
+say() { echo "get-server: $*"; }
+die() { echo "$*" >&2; exit 1; }
+# first TEXT: the first error of apt in it, or else its first line.
+first() { printf '%s\n' "$1" | awk 'NR == 1 || !e && /^E:/ {line = $0; e = /^E:/} END {print line}'; }
+# try WHAT COMMAND...: the command, or an end with its complaint.
+try() {
+	what=$1 && shift
+	complaint=$("$@" 2>&1) || die "$what: $(first "$complaint")"
+}
 
 # packages come with what they depend on, alone without; programs get a wrapper.
 case $1 in
@@ -33,12 +41,13 @@ keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 [ -r "$keyring" ] || die "$keyring is missing; install debian-archive-keyring, or $cure"
 [ -n "$suite" ] || die "/etc/os-release names no suite of Debian; $cure"
 
-# The registry is the one that this machine's own apt uses.
-uris=$(apt-get indextargets --format '$(REPO_URI) $(CREATED_BY) $(RELEASE)' |
+# The registry is the one that this machine's own apt uses, be it that it never
+# fetched a list from there.
+uris=$(apt-get indextargets --no-release-info --format '$(REPO_URI) $(CREATED_BY) $(RELEASE)' |
 	awk '$2 == "Packages" && $0 !~ /security|updates|backports/ && !seen[$1]++ {print $1}')
 [ -n "$uris" ] || die "apt knows no package registry; add a Debian one to apt's sources, or $cure"
 
-work=$dir.new.$$
+work=$dir.new
 trap 'rm -rf "$work"' EXIT
 trap 'exit 1' HUP INT TERM
 rm -rf "$work"
@@ -47,7 +56,7 @@ mkdir -p "$work/apt/etc/sources" "$work/apt/etc/preferences.d" "$work/apt/state/
 # Hooks that clean up after the system's own apt are not for this one.
 printf '#clear APT::Update::%s;\n#clear DPkg::%s;\n' Pre-Invoke Pre-Invoke Post-Invoke Post-Invoke > "$work/apt/clear.conf"
 apt() {
-	apt-get -qq -y -c "$work/apt/clear.conf" \
+	LC_ALL=C.UTF-8 apt-get -qq -y -c "$work/apt/clear.conf" \
 		-o Dir::Etc="$work/apt/etc" -o Dir::Etc::sourcelist=/dev/null -o Dir::Etc::sourceparts="$work/apt/etc/sources" \
 		-o Dir::State="$work/apt/state" -o Dir::State::status=/dev/null -o Dir::Cache="$work/apt/cache" \
 		-o APT::Sandbox::User=root -o Acquire::Check-Valid-Until=false -o Acquire::Retries=3 -o Debug::NoLocking=1 \
@@ -62,17 +71,17 @@ lists() {
 			Components: main
 			Signed-By: $keyring
 		EOF
-		apt update && return 0
+		! complaint=$(apt update 2>&1) || return 0
 	done
-	return 1
+	die "no registry of this machine's apt gives Debian's $suite suite; mend that, or $cure: $(first "$complaint")"
 }
 say "reading the package lists of Debian's $suite"
-lists || die "no registry of this machine's apt has Debian's $suite suite; $cure"
+lists
 say "downloading $1 (about $size MB)"
-apt install --download-only --no-install-recommends $packages
-[ -z "$alone" ] || (cd "$work/apt/cache/archives" && apt download $alone)
+try "download $1" apt install --download-only --no-install-recommends $packages
+[ -z "$alone" ] || (cd "$work/apt/cache/archives" && try "download $1" apt download $alone)
 say "unpacking"
-for deb in "$work"/apt/cache/archives/*.deb; do dpkg -x "$deb" "$root"; done
+for deb in "$work"/apt/cache/archives/*.deb; do try "unpack ${deb##*/}" dpkg -x "$deb" "$root"; done
 rm -rf "$work/apt"
 
 loader=$(find "$root/usr/lib64" "$root/usr/lib" "$root/lib" -name 'ld-linux*.so.*' \( -type f -o -type l -exec test -e {} \; \) -print 2>/dev/null | head -n 1)

@@ -1,8 +1,10 @@
 package lab
 
 import (
+	"bytes"
 	"context"
 	_ "embed" // the script that fetches a server
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -118,12 +120,20 @@ func fetch(ctx context.Context, e *engine, dir string, out io.Writer) error {
 		return fmt.Errorf("write the fetching script: %w", err)
 	}
 	defer os.Remove(script)
+	var why bytes.Buffer
 	cmd := command(ctx, script, e.name, dir)
-	cmd.Stdout, cmd.Stderr = out, out
-	if err := cmd.Run(); err != nil {
-		return fmt.Errorf("fetch it into %s: %w", dir, err)
+	cmd.Stdout, cmd.Stderr = out, &why
+	err := cmd.Run()
+	if err == nil {
+		return nil
 	}
-	return nil
+	if text := lastLines(why.String(), 1); text != "" {
+		err = errors.New(text)
+	}
+	if ctx.Err() != nil { // the script was killed and could not clean up
+		err = context.Cause(ctx)
+	}
+	return errors.Join(fmt.Errorf("fetch it into %s: %w", dir, err), os.RemoveAll(dir+".new"))
 }
 
 var versionText = regexp.MustCompile(`Ver (\d+)\.(\d+)\.(\d+)(-MariaDB)?`)

@@ -64,7 +64,7 @@ func Image(ctx context.Context, log func(format string, args ...any)) (string, e
 
 // archive is where this machine gets its packages of the suite from.
 func archive(ctx context.Context) (string, error) {
-	out, err := run(ctx, "apt-get", "indextargets", "--format", "$(CREATED_BY) $(CODENAME) $(REPO_URI)")
+	out, err := run(ctx, "apt-get", "indextargets", "--no-release-info", "--format", "$(CREATED_BY) $(RELEASE) $(REPO_URI)")
 	if err != nil {
 		return "", fmt.Errorf("ask apt where packages are: %w", err)
 	}
