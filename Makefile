@@ -7,6 +7,18 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS := -X main.version=$(VERSION)
 ENGINE  ?= mysql
 LINT    := go tool -modfile=.tools/go.mod golangci-lint
+# An ordinary user's PATH lacks these on Debian.
+export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
+
+# $(call need,CHECK,PACKAGES,WHY): where CHECK fails, root gets the packages
+# installed, and anybody else is told to.
+define need
+@{ $(1); } >/dev/null 2>&1 || { \
+	[ "$$(id -u)" = 0 ] || { echo "$(3); run as root: apt-get install $(2)" >&2; exit 1; }; \
+	echo "$(3): installing $(2)"; \
+	out=$$(apt-get -q -y update 2>&1; DEBIAN_FRONTEND=noninteractive apt-get -q -y install --no-install-recommends $(2) 2>&1) || { \
+		echo "$(3), and apt-get cannot install $(2): $$(grep -m 1 '^E:' <<< "$$out" || tail -n 1 <<< "$$out")" >&2; exit 1; }; }
+endef
 
 .PHONY: help
 help: ## list the targets
@@ -26,10 +38,7 @@ demo: build ## watch a real cluster heal itself, under 3 minutes; ENGINE=mariadb
 
 .PHONY: cc
 cc:
-	@command -v cc >/dev/null || { \
-		echo "the race detector needs a C compiler: installing gcc"; \
-		apt-get -q -y update >/dev/null && apt-get -q -y install --no-install-recommends gcc libc6-dev >/dev/null; } || { \
-		echo "no C compiler: install gcc and libc6-dev as root, then try again" >&2; exit 1; }
+	$(call need,echo '#include <stdlib.h>' | cc -E -,gcc libc6-dev,the race detector needs a C compiler)
 
 .PHONY: test
 test: cc lab ## run the tests, on real servers, with the race detector
@@ -40,17 +49,19 @@ test: cc lab ## run the tests, on real servers, with the race detector
 
 .PHONY: debootstrap
 debootstrap:
-	@command -v debootstrap >/dev/null || { \
-		echo "the tests with systemd make a system of their own: installing debootstrap"; \
-		apt-get -q -y update >/dev/null && apt-get -q -y install --no-install-recommends debootstrap >/dev/null; } || { \
-		echo "no debootstrap: install it as root, then try again" >&2; exit 1; }
+	$(call need,command -v debootstrap,debootstrap,the tests with systemd make a system of their own)
+
+.PHONY: docker
+docker:
+	@out=$$(docker version 2>&1) || { \
+		echo "make systemd needs docker, whose daemon this user may ask; install docker.io and start it: $$(tail -n 1 <<< "$$out")" >&2; exit 1; }
 
 .PHONY: proof
 proof: cc lab ## run the long proofs on real clusters: faults, crashes, refusals
 	go test -race -tags proof -timeout 40m -count=1 -v ./cmd/internal/e2e
 
 .PHONY: systemd
-systemd: cc debootstrap ## prove the systemd units, in a container (needs docker)
+systemd: docker cc debootstrap ## prove the systemd units, in a container (needs docker)
 	go test -race -tags proof -timeout 20m -count=1 -v ./cmd/internal/e2e/systemd
 
 .PHONY: lint

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"syscall"
 	"time"
 )
@@ -21,11 +22,18 @@ type place struct {
 // serversFolder is the ignored folder of the repository for servers.
 const serversFolder = ".servers"
 
+// longestLab is the longest name that NewDir makes below place.labs.
+const longestLab = "demo-4294967295"
+
+// plainPath are the paths that MariaDB's scripts can work in.
+var plainPath = regexp.MustCompile(`^[\w/.,+@-]+$`)
+
 // choosePlace takes the repository's own ignored folders. Where there is no
-// repository around, or mysqld's user could not walk into it, the machine's
-// cache serves.
+// repository around, its path is too long for unix sockets or not plain, or
+// mysqld's user could not walk into it, the machine's cache serves.
 func choosePlace(id identity) (place, error) {
-	if repo := repository(); repo != "" {
+	repo := repository()
+	if plainPath.MatchString(repo) && len(filepath.Join(repo, ".lab", longestLab)) <= maxPath {
 		ok, err := id.mayReach(repo)
 		if err != nil {
 			return place{}, err

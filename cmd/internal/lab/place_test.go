@@ -35,6 +35,39 @@ func TestMayReachAsksEveryDirectoryOnTheWay(t *testing.T) {
 	}
 }
 
+// A clone's own folders serve only where sockets and scripts can work in them.
+func TestPlaceIsOneThatServersCanWorkIn(t *testing.T) {
+	top, err := os.MkdirTemp("/tmp", "place-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(top) })
+	id := identity{uid: os.Getuid(), gid: os.Getgid()}
+	for name, own := range map[string]bool{
+		"clone": true, "a clone": false, "it's": false, "$HOME": false, "a:b": false, "klön": false,
+		"a/clone/that/lies/much/too/deep/for/sockets": false,
+	} {
+		repo := filepath.Join(top, name)
+		if err := os.MkdirAll(repo, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(repo, "go.mod"), []byte("module resilver\n"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		t.Chdir(repo)
+		p, err := choosePlace(id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.HasPrefix(p.servers, repo) && strings.HasPrefix(p.labs, repo); got != own {
+			t.Errorf("%s: %+v", repo, p)
+		}
+		if lab := filepath.Join(p.labs, longestLab); len(lab) > maxPath {
+			t.Errorf("%s is too deep", lab)
+		}
+	}
+}
+
 // A machine without a server and without apt gets an error that says what to
 // do, and nothing half-made is left.
 func TestNoServerIsAnError(t *testing.T) {
