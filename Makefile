@@ -17,7 +17,7 @@ define need
 	[ "$$(id -u)" = 0 ] || { echo "$(3); run as root: apt-get install $(2)" >&2; exit 1; }; \
 	echo "$(3): installing $(2)"; \
 	out=$$(apt-get -q -y update 2>&1; DEBIAN_FRONTEND=noninteractive apt-get -q -y install --no-install-recommends $(2) 2>&1) || { \
-		echo "$(3), and apt-get cannot install $(2): $$(grep -m 1 '^E:' <<< "$$out" || tail -n 1 <<< "$$out")" >&2; exit 1; }; }
+		echo "$(3), and apt-get cannot install $(2): $$(grep -m 1 -E '^(E:|W: Failed)' <<< "$$out" || tail -n 1 <<< "$$out")" >&2; exit 1; }; }
 endef
 
 .PHONY: help
