@@ -35,9 +35,11 @@ func Janitor() {
 	os.Exit(0)
 }
 
-// clearAway removes the lab in dir, if there is one.
+// clearAway removes the lab in dir, if there is one, or the directory that was
+// to become one.
 func clearAway(dir string) error {
 	if !exists(filepath.Join(dir, setupFile)) {
+		_ = os.Remove(dir) // gone already, or not empty and so not the lab's
 		return nil
 	}
 	c, err := Open(dir, os.Stderr)
