@@ -7,7 +7,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -116,7 +118,7 @@ func worksIn(pid int, area, datadir string) error {
 	if err != nil {
 		return fmt.Errorf("process %d: %w", pid, err)
 	}
-	cwd, err := os.Stat("/proc/" + strconv.Itoa(pid) + "/cwd")
+	cwd, err := workdir(pid)
 	if err != nil {
 		return fmt.Errorf("process %d: %w", pid, err)
 	}
@@ -124,4 +126,33 @@ func worksIn(pid int, area, datadir string) error {
 		return fmt.Errorf("process %d does not work in %s", pid, datadir)
 	}
 	return nil
+}
+
+// workdir is the working directory of a process. That of another user's is
+// shown to CAP_SYS_PTRACE only, which a container's root and resilver.service
+// lack, or to that user: then it is looked at with that user's ids.
+func workdir(pid int) (info fs.FileInfo, err error) {
+	process := "/proc/" + strconv.Itoa(pid)
+	info, err = os.Stat(process + "/cwd")
+	if !errors.Is(err, fs.ErrPermission) {
+		return info, err
+	}
+	owner, ownerErr := os.Stat(process)
+	if ownerErr != nil {
+		return nil, ownerErr
+	}
+	stat, ok := owner.Sys().(*syscall.Stat_t)
+	if !ok {
+		return nil, err
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread() // for good: the thread ends with this goroutine
+		if unix.Setfsgid(int(stat.Gid)) == nil && unix.Setfsuid(int(stat.Uid)) == nil {
+			info, err = os.Stat(process + "/cwd")
+		}
+	}()
+	<-done
+	return info, err
 }
