@@ -99,6 +99,9 @@ func Up(ctx context.Context, o Options) (_ *Cluster, err error) {
 		if err == nil {
 			return
 		}
+		if ctx.Err() != nil {
+			err = context.Cause(ctx) // whatever it was at then is no matter
+		}
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 		defer cancel()
 		err = errors.Join(err, c.Down(ctx))
