@@ -9,12 +9,15 @@ set -eu
 case $2 in /*) dir=$2 ;; *) dir=$PWD/$2 ;; esac
 say() { echo "get-server: $*"; }
 die() { echo "$*" >&2; exit 1; }
-# first TEXT: the first error of apt in it, or else its first line.
-first() { printf '%s\n' "$1" | awk 'NR == 1 || !e && /^E:/ {line = $0; e = /^E:/} END {print line}'; }
+# reason TEXT: a full disk, or the first error of apt, or the first line.
+reason() {
+	printf '%s\n' "$1" | awk 'NR == 1 {rank = 1; line = $0} rank < 2 && /^E:/ {rank = 2; line = $0}
+		rank < 3 && /No space left/ {rank = 3; line = $0} END {print line}'
+}
 # try WHAT COMMAND...: the command, or an end with its complaint.
 try() {
 	what=$1 && shift
-	complaint=$("$@" 2>&1) || die "$what: $(first "$complaint")"
+	complaint=$("$@" 2>&1) || die "$what: $(reason "$complaint")"
 }
 
 # packages come with what they depend on, alone without; programs get a wrapper.
@@ -60,7 +63,7 @@ apt() {
 		-o Dir::Etc="$work/apt/etc" -o Dir::Etc::sourcelist=/dev/null -o Dir::Etc::sourceparts="$work/apt/etc/sources" \
 		-o Dir::State="$work/apt/state" -o Dir::State::status=/dev/null -o Dir::Cache="$work/apt/cache" \
 		-o APT::Sandbox::User=root -o Acquire::Check-Valid-Until=false -o Acquire::Retries=3 -o Debug::NoLocking=1 \
-		-o APT::Update::Error-Mode=any "$@" </dev/null
+		-o APT::Update::Error-Mode=any -o Acquire::Languages=none "$@" </dev/null
 }
 lists() {
 	for uri in $uris; do
@@ -73,7 +76,7 @@ lists() {
 		EOF
 		! complaint=$(apt update 2>&1) || return 0
 	done
-	die "no registry of this machine's apt gives Debian's $suite suite; mend that, or $cure: $(first "$complaint")"
+	die "read the package lists of Debian's $suite: $(reason "$complaint"); mend that, or $cure"
 }
 say "reading the package lists of Debian's $suite"
 lists
