@@ -85,12 +85,10 @@ type Observation struct {
 
 // SemiSync is the source's side of semi-synchronous replication.
 type SemiSync struct {
-	On       bool
-	Clients  int           // replicas that acknowledge now
-	Wants    int           // rpl_semi_sync_source_wait_for_replica_count
-	Timeout  time.Duration // after which commits go on without
-	Replica  bool          // this server's own receiver acknowledges
-	NoSource bool          // the plugin is not loaded
+	On      bool
+	Clients int  // replicas that acknowledge now
+	Wants   int  // rpl_semi_sync_source_wait_for_replica_count
+	Replica bool // this server's own receiver acknowledges
 }
 
 // Writable says that ordinary clients can write here.

@@ -16,12 +16,11 @@ type CloneOrder struct {
 	Dir  string // absolute; must not exist, its parent must
 }
 
-// CloneOutcome is the last clone of a server, as it reports it.
-type CloneOutcome struct {
+// cloneOutcome is the last clone of a server, as it reports it.
+type cloneOutcome struct {
 	State string // Not Started | In Progress | Completed | Failed
 	Dir   string
 	Began time.Time
-	Ended time.Time // zero while it runs
 	Errno int
 	Error string
 }
@@ -86,25 +85,16 @@ func (s *Server) CloneProgress(ctx context.Context) (done, total int64, err erro
 	return done, total, named("read clone progress", r.err())
 }
 
-// CloneResult reads the outcome of the last clone. Compare Began with the
+// cloneResult reads the outcome of the last clone. Compare Began with the
 // time before it was ordered: the row of an earlier one may still be there.
-func (s *Server) CloneResult(ctx context.Context) (CloneOutcome, error) {
-	ss, err := s.session(ctx)
-	if err != nil {
-		return CloneOutcome{}, err
-	}
-	defer ss.close()
-	return ss.cloneResult(ctx)
-}
-
-func (ss *session) cloneResult(ctx context.Context) (CloneOutcome, error) {
+func (ss *session) cloneResult(ctx context.Context) (cloneOutcome, error) {
 	rows, err := ss.query(ctx, "read clone result", `SELECT STATE AS state, DESTINATION AS dir, BEGIN_TIME AS began,
-		END_TIME AS ended, ERROR_NO AS errno, ERROR_MESSAGE AS message FROM performance_schema.clone_status`)
+		ERROR_NO AS errno, ERROR_MESSAGE AS message FROM performance_schema.clone_status`)
 	if err != nil || len(rows) == 0 {
-		return CloneOutcome{State: "Not Started"}, err
+		return cloneOutcome{State: "Not Started"}, err
 	}
 	r := rows[0]
-	out := CloneOutcome{State: r.text("state"), Dir: r.text("dir"), Began: r.stamp("began"), Ended: r.stamp("ended"),
+	out := cloneOutcome{State: r.text("state"), Dir: r.text("dir"), Began: r.stamp("began"),
 		Errno: r.int("errno"), Error: r.text("message")}
 	return out, named("read clone result", r.err())
 }

@@ -2,24 +2,17 @@ package replica
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"strings"
 )
 
 // Contents is what of a server's data and set-up matters to a copy of it.
 type Contents struct {
-	ClonePlugin bool     // active
-	Encrypted   []string // encrypted tablespaces, at most ten, and encrypting log settings
+	Encrypted []string // encrypted tablespaces, at most ten, and encrypting log settings
 	// Engines are the tables that a copy of this flavour brings over empty or
 	// not at all, as db.table (engine), at most ten: on MySQL those of any
 	// engine but InnoDB, on MariaDB those of engines that mariadb-backup passes
 	// over.
-	Engines     []string
-	EngineCount int // how many such tables there are
-	// Plugins are the active plugins that were loaded from a library: a clone
-	// is refused by a recipient that does not have them all.
-	Plugins []string
+	Engines []string
 }
 
 // MayHold reads the contents. Needs PROCESS and REFERENCES on *.*: without
@@ -33,44 +26,22 @@ func (s *Server) MayHold(ctx context.Context) (Contents, error) {
 	})
 }
 
-// plugins are the active ones that were loaded from a library.
-func (ss *session) plugins(ctx context.Context) ([]string, error) {
-	return ss.names(ctx, "list plugins", `SELECT PLUGIN_NAME AS name FROM information_schema.PLUGINS
-		WHERE PLUGIN_STATUS = 'ACTIVE' AND PLUGIN_LIBRARY IS NOT NULL ORDER BY 1`)
-}
-
 func (mySQL) contents(ctx context.Context, ss *session) (c Contents, err error) {
-	if c.Plugins, err = ss.plugins(ctx); err != nil {
-		return Contents{}, err
-	}
-	for _, p := range c.Plugins {
-		c.ClonePlugin = c.ClonePlugin || strings.EqualFold(p, "clone")
-	}
 	if c.Encrypted, err = ss.names(ctx, "list encrypted tablespaces", `(SELECT NAME AS name
 			FROM information_schema.INNODB_TABLESPACES WHERE ENCRYPTION = 'Y' LIMIT 10)
 		UNION ALL SELECT VARIABLE_NAME FROM performance_schema.global_variables WHERE VARIABLE_VALUE = 'ON'
 			AND VARIABLE_NAME IN ('innodb_redo_log_encrypt', 'innodb_undo_log_encrypt')`); err != nil {
 		return Contents{}, err
 	}
-	err = ss.others(ctx, &c, `TABLE_TYPE = 'BASE TABLE' AND ENGINE <> 'InnoDB'`)
+	c.Engines, err = ss.others(ctx, `TABLE_TYPE = 'BASE TABLE' AND ENGINE <> 'InnoDB'`)
 	return c, err
 }
 
-// others fills in the tables of people's schemas that which selects.
-func (ss *session) others(ctx context.Context, c *Contents, which string) error {
-	const counting = "count tables of other engines"
-	from := " FROM information_schema.TABLES WHERE " + which +
-		" AND TABLE_SCHEMA NOT IN ('mysql', 'sys', 'performance_schema', 'information_schema')"
-	rows, err := ss.queryWithin(ctx, slowLimit, counting, "SELECT COUNT(*) AS n"+from)
-	if err != nil || len(rows) != 1 {
-		return errors.Join(fmt.Errorf("%s: %d rows", counting, len(rows)), err)
-	}
-	c.EngineCount = rows[0].int("n")
-	if c.Engines, err = ss.names(ctx, "list tables of other engines",
-		"SELECT CONCAT(TABLE_SCHEMA, '.', TABLE_NAME, ' (', ENGINE, ')') AS name"+from+" ORDER BY 1 LIMIT 10"); err != nil {
-		return err
-	}
-	return named(counting, rows[0].err())
+// others are the tables of people's schemas that which selects.
+func (ss *session) others(ctx context.Context, which string) ([]string, error) {
+	return ss.names(ctx, "list tables of other engines",
+		"SELECT CONCAT(TABLE_SCHEMA, '.', TABLE_NAME, ' (', ENGINE, ')') AS name FROM information_schema.TABLES WHERE "+which+
+			" AND TABLE_SCHEMA NOT IN ('mysql', 'sys', 'performance_schema', 'information_schema') ORDER BY 1 LIMIT 10")
 }
 
 // names reads a list of one column "name".

@@ -17,8 +17,6 @@ type dialect interface {
 	observe(ctx context.Context, ss *session, obs *watchdog.Observation) error
 
 	executed(ctx context.Context, ss *session) (string, error)
-	purged(ctx context.Context, ss *session) (string, error)
-	retrieved(ctx context.Context, ss *session) (string, error)
 	subtract(ctx context.Context, ss *session, a, b string) (string, error)
 	unite(ctx context.Context, ss *session, a, b string) (string, error)
 	subset(ctx context.Context, ss *session, a, b string) (bool, error)

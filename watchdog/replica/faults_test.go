@@ -153,17 +153,10 @@ func TestLockWaitIsNotDivergence(t *testing.T) {
 func TestStoppedThreads(t *testing.T) {
 	healthy(t)
 	s, ctx := lab.replica.own, t.Context()
-	if err := s.StopReceiver(ctx); err != nil {
-		t.Fatal(err)
-	}
+	lab.replica.must(t, "STOP REPLICA IO_THREAD")
 	diagnosed(t, watchdog.ClassStopped, watchdog.ReasonReceiverStopped)
-	if err := s.StopReplica(ctx); err != nil {
-		t.Fatal(err)
-	}
+	lab.replica.must(t, "STOP REPLICA")
 	diagnosed(t, watchdog.ClassStopped, watchdog.ReasonThreadsStopped)
-	if err := s.StopReplica(ctx); err != nil {
-		t.Errorf("stopping twice: %v", err)
-	}
 	lab.replica.must(t, "START REPLICA IO_THREAD")
 	diagnosed(t, watchdog.ClassStopped, watchdog.ReasonApplierStopped)
 	for range 2 {
@@ -249,9 +242,8 @@ func TestPurged(t *testing.T) {
 	if d := diagnosed(t, watchdog.ClassPurged, watchdog.ReasonPurged); d.Evidence.Errno != 13114 || d.Evidence.Thread != "receiver" {
 		t.Errorf("%+v", d)
 	}
-	purged, err := lab.source.own.Purged(t.Context())
-	if err != nil || !contains(t, after, purged) {
-		t.Errorf("purged %q, %v", purged, err)
+	if purged := lab.source.own.Observe(t.Context()).Purged; !contains(t, after, purged) {
+		t.Errorf("purged %q", purged)
 	}
 	missing, err := lab.replica.own.GTIDSubtract(t.Context(), after, before)
 	if err != nil || !isGTID(missing) {

@@ -24,7 +24,7 @@ var chores = []struct {
 	{"size", func(ctx context.Context, s *Server) error { _, err := s.DataBytes(ctx); return err }},
 	{"contents", func(ctx context.Context, s *Server) error { _, err := s.MayHold(ctx); return err }},
 	{"donor", func(ctx context.Context, s *Server) error { _, err := s.MissingForDonor(ctx, "x"); return err }},
-	{"protection", func(ctx context.Context, s *Server) error { _, err := s.WriteProtected(ctx); return err }},
+	{"protection", func(ctx context.Context, s *Server) error { _, err := protection(ctx, s); return err }},
 	{"source", func(ctx context.Context, s *Server) error {
 		c, err := s.SourceConfig(ctx)
 		if err != nil {
@@ -32,9 +32,7 @@ var chores = []struct {
 		}
 		return s.Attach(ctx, c)
 	}},
-	{"threads", func(ctx context.Context, s *Server) error {
-		return errors.Join(s.StopReceiver(ctx), s.StopReplica(ctx), s.StartReplica(ctx))
-	}},
+	{"threads", func(ctx context.Context, s *Server) error { return s.StartReplica(ctx) }},
 	{"close", func(ctx context.Context, s *Server) error {
 		before, err := s.Openness(ctx)
 		if err != nil {
@@ -50,7 +48,7 @@ var chores = []struct {
 		return c.Undo(ctx)
 	}},
 	{"gtids", func(ctx context.Context, s *Server) error {
-		return errors.Join(s.StopReplica(ctx), s.RestoreGTIDs(ctx, "11111111-1111-1111-1111-111111111111:1-5:tag:1"))
+		return errors.Join(stopReplica(ctx, s), s.RestoreGTIDs(ctx, "11111111-1111-1111-1111-111111111111:1-5:tag:1"))
 	}},
 	{"events", func(ctx context.Context, s *Server) error { _, err := s.DisableEvents(ctx); return err }},
 	{"persist", func(ctx context.Context, s *Server) error {
@@ -61,6 +59,19 @@ var chores = []struct {
 		return s.OpenForClients(ctx, p, false)
 	}},
 	{"read-only off", func(ctx context.Context, s *Server) error { return s.Reopen(ctx, Openness{}) }},
+}
+
+// protection is what StartsReadOnly asks where nothing else closes the server.
+func protection(ctx context.Context, s *Server) (Protection, error) {
+	return in(ctx, s, func(ss *session) (Protection, error) { return ss.version.protection(ctx, ss) })
+}
+
+// stopReplica stops by the account of s, as Attach does.
+func stopReplica(ctx context.Context, s *Server) error {
+	_, err := in(ctx, s, func(ss *session) (struct{}, error) {
+		return struct{}{}, ss.exec(ctx, stopLimit, "stop replica", ss.version.words().stopReplica)
+	})
+	return err
 }
 
 // The grants are enough for everything, and none of them can be left out.

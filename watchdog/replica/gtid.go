@@ -102,39 +102,6 @@ func (s *Server) Executed(ctx context.Context) (string, error) {
 	return in(ctx, s, func(ss *session) (string, error) { return ss.version.executed(ctx, ss) })
 }
 
-// Purged is the part of Executed that is in no binary log of this server. On
-// MariaDB it is the position before its first binary log.
-func (s *Server) Purged(ctx context.Context) (string, error) {
-	return in(ctx, s, func(ss *session) (string, error) { return ss.version.purged(ctx, ss) })
-}
-
-// Retrieved is what this server has received from its sources, applied or
-// not. Empty is an answer: no source, or nothing received since the relay
-// logs began.
-func (s *Server) Retrieved(ctx context.Context) (string, error) {
-	return in(ctx, s, func(ss *session) (string, error) { return ss.version.retrieved(ctx, ss) })
-}
-
-// retrievedBy adds up one column of the status of all channels.
-func (ss *session) retrievedBy(ctx context.Context, column string) (string, error) {
-	rows, err := ss.status(ctx)
-	if err != nil {
-		return "", err
-	}
-	all := ""
-	for _, r := range rows {
-		set := r.gtids(column)
-		if err := r.err(); err != nil {
-			return "", fmt.Errorf("read replica status: %w", err)
-		}
-		if all != "" && set != "" {
-			all += ","
-		}
-		all += set
-	}
-	return all, nil
-}
-
 // status reads the status of all channels.
 func (ss *session) status(ctx context.Context) ([]*row, error) {
 	return ss.query(ctx, "read replica status", ss.version.words().status)

@@ -59,15 +59,8 @@ func TestGTIDSetsOfServers(t *testing.T) {
 	if err != nil || executed == "" {
 		t.Fatal(executed, err)
 	}
-	if purged, err := lab.source.own.Purged(ctx); err != nil || !contains(t, purged, executed) {
-		t.Error(purged, err)
-	}
-	got, err := lab.replica.own.Retrieved(ctx)
-	if err != nil || !contains(t, got, executed) || got == "" {
-		t.Error(got, err)
-	}
-	if got, err := lab.source.own.Retrieved(ctx); err != nil || got != "" {
-		t.Error(got, err)
+	if got := sourceOf(t, lab.replica.own).Retrieved; got == "" || !contains(t, got, executed) {
+		t.Error(got)
 	}
 	// On a server that others can reach, nothing is reset.
 	if err := lab.replica.own.RestoreGTIDs(ctx, executed); err == nil || !strings.Contains(err.Error(), "not private") {

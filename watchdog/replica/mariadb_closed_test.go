@@ -185,9 +185,6 @@ func TestMariaDBStartsReadOnly(t *testing.T) {
 		if got, err := n.own.StartsReadOnly(t.Context()); err != nil || got != c.want {
 			t.Errorf("%q, then %v: %q, %v", c.line, c.set, got, err)
 		}
-		if loads, err := n.own.LoadsPersisted(t.Context()); err != nil || loads {
-			t.Errorf("loads persisted variables: %v, %v", loads, err)
-		}
 		if c.line == "read_only=ON" && c.set == nil {
 			mariaStaysKnown(t, n)
 		}
@@ -216,7 +213,7 @@ func mariaStaysKnown(t *testing.T, n *node) {
 	if err := n.own.OpenForClients(ctx, Persisted{"read_only": nil}, false); err == nil {
 		t.Error("what MariaDB cannot persist was taken for restored")
 	}
-	p, err := n.own.WriteProtected(ctx)
+	p, err := protection(ctx, n.own)
 	if err != nil || !p.ByOptionFile() || p.Hidden() || p.Path == "" {
 		t.Errorf("%+v, %v", p, err)
 	}

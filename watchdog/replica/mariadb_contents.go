@@ -20,16 +20,13 @@ func (mariaDB) dataBytes(ctx context.Context, ss *session) (int64, error) {
 const carried = "'InnoDB', 'Aria', 'MyISAM', 'MRG_MyISAM', 'CSV', 'ARCHIVE', 'BLACKHOLE', 'FEDERATED', 'SEQUENCE'"
 
 func (mariaDB) contents(ctx context.Context, ss *session) (c Contents, err error) {
-	if c.Plugins, err = ss.plugins(ctx); err != nil {
-		return Contents{}, err
-	}
 	if c.Encrypted, err = ss.names(ctx, "list encrypted tablespaces", `(SELECT NAME AS name
 			FROM information_schema.INNODB_TABLESPACES_ENCRYPTION WHERE ENCRYPTION_SCHEME <> 0 OR CURRENT_KEY_VERSION <> 0 LIMIT 10)
 		UNION ALL SELECT LOWER(VARIABLE_NAME) FROM information_schema.GLOBAL_VARIABLES WHERE VARIABLE_VALUE = 'ON'
 			AND VARIABLE_NAME IN ('INNODB_ENCRYPT_LOG', 'ARIA_ENCRYPT_TABLES', 'ENCRYPT_BINLOG')`); err != nil {
 		return Contents{}, err
 	}
-	err = ss.others(ctx, &c, "TABLE_TYPE NOT IN ('VIEW', 'SYSTEM VIEW') AND ENGINE NOT IN ("+carried+")")
+	c.Engines, err = ss.others(ctx, "TABLE_TYPE NOT IN ('VIEW', 'SYSTEM VIEW') AND ENGINE NOT IN ("+carried+")")
 	return c, err
 }
 

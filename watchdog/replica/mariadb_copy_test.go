@@ -64,10 +64,7 @@ func TestMariaDBCopyRehearsedAndAttached(t *testing.T) {
 	if got, err := s.Executed(ctx); err != nil || got != want {
 		t.Errorf("executed %s, wanted %s, %v", got, want, err)
 	}
-	if got, err := s.Purged(ctx); err != nil || got != position {
-		t.Errorf("purged %s, wanted %s, %v", got, position, err)
-	}
-	if obs := s.Observe(ctx); !obs.ReadOnly || len(obs.Sources) != 0 || obs.Replicated != position || obs.ServerUUID != "server-id:4" {
+	if obs := s.Observe(ctx); !obs.ReadOnly || obs.Purged != position || len(obs.Sources) != 0 || obs.Replicated != position || obs.ServerUUID != "server-id:4" {
 		t.Errorf("%+v", obs)
 	}
 	c, err := p.replica.own.SourceConfig(ctx)
@@ -236,12 +233,8 @@ func TestMariaDBSetsOfServers(t *testing.T) {
 	if err != nil || executed == "" {
 		t.Fatal(executed, err)
 	}
-	got, err := p.replica.own.Retrieved(ctx)
-	if err != nil || !p.contains(t, got, executed) || got == "" {
-		t.Error(got, err)
-	}
-	if got, err := p.source.own.Retrieved(ctx); err != nil || got != "" {
-		t.Error(got, err)
+	if got := sourceOf(t, p.replica.own).Retrieved; got == "" || !p.contains(t, got, executed) {
+		t.Error(got)
 	}
 	// On a server that others can reach, nothing is reset.
 	if err := p.replica.own.RestoreGTIDs(ctx, executed); err == nil || !strings.Contains(err.Error(), "not private") {

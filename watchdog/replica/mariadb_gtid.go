@@ -65,31 +65,9 @@ func (mariaDB) executed(ctx context.Context, ss *session) (string, error) {
 	return g.String(), nil
 }
 
-func (mariaDB) retrieved(ctx context.Context, ss *session) (string, error) {
-	text, err := ss.retrievedBy(ctx, "Gtid_IO_Pos")
-	if err != nil {
-		return "", err
-	}
-	g, err := parseGTIDs(text)
-	return g.String(), named("read replica status", err)
-}
-
-func (d mariaDB) purged(ctx context.Context, ss *session) (string, error) {
-	const what = "read gtid_binlog_state and log_bin"
-	r, err := ss.one(ctx, what, "SELECT @@GLOBAL.gtid_binlog_state AS state, @@GLOBAL.gtid_slave_pos AS pos, @@GLOBAL.log_bin AS log_bin")
-	if err != nil {
-		return "", err
-	}
-	state, pos, logs := r.gtids("state"), r.gtids("pos"), r.yes("log_bin")
-	if err := r.err(); err != nil {
-		return "", named(what, err)
-	}
-	return d.purgedOf(ctx, ss, state, pos, logs)
-}
-
-// purgedOf is the position at the head of the oldest binary log, and what was
+// purged is the position at the head of the oldest binary log, and what was
 // replicated and never logged here.
-func (d mariaDB) purgedOf(ctx context.Context, ss *session, state, pos string, logs bool) (string, error) {
+func (d mariaDB) purged(ctx context.Context, ss *session, state, pos string, logs bool) (string, error) {
 	const what = "read the position before the first binary log"
 	logged, err := readGTIDs(state)
 	if err != nil {

@@ -31,7 +31,7 @@ func (d mariaDB) observeServer(ctx context.Context, ss *session, obs *watchdog.O
 		@@GLOBAL.bind_address AS bind_address, @@GLOBAL.hostname AS hostname, @@GLOBAL.port AS port,
 		@@GLOBAL.read_only AS read_only, @@GLOBAL.log_bin AS log_bin,
 		@@GLOBAL.gtid_binlog_state AS state, @@GLOBAL.gtid_slave_pos AS pos,
-		@@GLOBAL.rpl_semi_sync_master_enabled AS semi_sync, @@GLOBAL.rpl_semi_sync_master_timeout AS timeout,
+		@@GLOBAL.rpl_semi_sync_master_enabled AS semi_sync,
 		(SELECT VARIABLE_VALUE FROM information_schema.GLOBAL_VARIABLES WHERE VARIABLE_NAME = 'WSREP_ON') AS galera,
 		clients, acknowledges, uptime
 		FROM (SELECT MAX(IF(VARIABLE_NAME = 'RPL_SEMI_SYNC_MASTER_CLIENTS', VARIABLE_VALUE, NULL)) AS clients,
@@ -47,7 +47,7 @@ func (d mariaDB) observeServer(ctx context.Context, ss *session, obs *watchdog.O
 	obs.ReadOnly, obs.SuperReadOnly = r.yes("read_only"), r.yes("read_only")
 	// One acknowledgement is all that a source here ever waits for.
 	obs.SemiSync = watchdog.SemiSync{On: r.yes("semi_sync"), Clients: r.int("clients"), Wants: 1,
-		Timeout: time.Duration(r.int("timeout")) * time.Millisecond, Replica: r.yes("acknowledges")}
+		Replica: r.yes("acknowledges")}
 	obs.StartedAt = obs.At.Add(-time.Duration(r.int("uptime")) * time.Second).Truncate(time.Second)
 	state, pos := r.gtids("state"), r.gtids("pos")
 	if r.null("uptime") {
@@ -69,7 +69,7 @@ func (d mariaDB) observeSets(ctx context.Context, ss *session, obs *watchdog.Obs
 		return named("read gtid_slave_pos", err)
 	}
 	obs.Executed, obs.Replicated = executed.String(), replicated.String()
-	obs.Purged, err = d.purgedOf(ctx, ss, state, pos, obs.LogBin)
+	obs.Purged, err = d.purged(ctx, ss, state, pos, obs.LogBin)
 	return err
 }
 

@@ -74,14 +74,6 @@ func (mySQL) executed(ctx context.Context, ss *session) (string, error) {
 	return ss.scalar(ctx, "read gtid_executed", "SELECT @@GLOBAL.gtid_executed AS answer")
 }
 
-func (mySQL) purged(ctx context.Context, ss *session) (string, error) {
-	return ss.scalar(ctx, "read gtid_purged", "SELECT @@GLOBAL.gtid_purged AS answer")
-}
-
-func (mySQL) retrieved(ctx context.Context, ss *session) (string, error) {
-	return ss.retrievedBy(ctx, "Retrieved_Gtid_Set")
-}
-
 func (d mySQL) restore(ctx context.Context, ss *session, set string) (string, error) {
 	if err := ss.exec(ctx, slowLimit, "reset binary logs and gtids", d.resetGTIDs); err != nil {
 		return "", err

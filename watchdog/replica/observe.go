@@ -130,15 +130,12 @@ func (ss *session) observeStatus(ctx context.Context, obs *watchdog.Observation)
 }
 
 func semiSync(values map[string]string) watchdog.SemiSync {
-	_, loaded := values["rpl_semi_sync_source_enabled"]
 	number := func(name string) int { n, _ := strconv.Atoi(values[name]); return n }
 	return watchdog.SemiSync{
-		On:       loaded && isYes(values["rpl_semi_sync_source_enabled"]),
-		Clients:  number("rpl_semi_sync_source_clients"),
-		Wants:    number("rpl_semi_sync_source_wait_for_replica_count"),
-		Timeout:  time.Duration(number("rpl_semi_sync_source_timeout")) * time.Millisecond,
-		Replica:  isYes(values["rpl_semi_sync_replica_status"]),
-		NoSource: !loaded,
+		On:      isYes(values["rpl_semi_sync_source_enabled"]),
+		Clients: number("rpl_semi_sync_source_clients"),
+		Wants:   number("rpl_semi_sync_source_wait_for_replica_count"),
+		Replica: isYes(values["rpl_semi_sync_replica_status"]),
 	}
 }
 

@@ -36,7 +36,7 @@ func TestObserve(t *testing.T) {
 	if !primary.Writable() || len(primary.Sources) != 0 || len(primary.Attached) != 1 || primary.Attached[0] != obs.ServerUUID {
 		t.Errorf("primary: %+v", primary)
 	}
-	if src.UUID != primary.ServerUUID || !primary.SemiSync.NoSource {
+	if src.UUID != primary.ServerUUID || primary.SemiSync != (watchdog.SemiSync{}) {
 		t.Errorf("source uuid %s, semi-sync %+v", src.UUID, primary.SemiSync)
 	}
 	if n, err := lab.source.own.DataBytes(t.Context()); err != nil || n < 10<<20 {

@@ -150,11 +150,6 @@ func (p Protection) ByOptionFile() bool {
 // longer tells what its option files say.
 func (p Protection) Hidden() bool { return p.Source == "DYNAMIC" || p.Source == "SQL" }
 
-// WriteProtected reads where super_read_only comes from, or MariaDB's read_only.
-func (s *Server) WriteProtected(ctx context.Context) (Protection, error) {
-	return in(ctx, s, func(ss *session) (Protection, error) { return ss.version.protection(ctx, ss) })
-}
-
 func (mySQL) protection(ctx context.Context, ss *session) (Protection, error) {
 	r, err := ss.one(ctx, "read the origin of super_read_only", `SELECT @@GLOBAL.super_read_only AS value,
 		VARIABLE_SOURCE AS source, VARIABLE_PATH AS path
@@ -187,20 +182,9 @@ func (d mySQL) startsReadOnly(ctx context.Context, ss *session) (string, error) 
 	return "persisted_globals_load is OFF, and no option file says super_read_only=ON", nil
 }
 
-// LoadsPersisted says whether the server reads mysqld-auto.cnf when it starts
+// loadsPersisted says whether the server reads mysqld-auto.cnf when it starts
 // (persisted_globals_load). One that is run with --no-defaults does not either
 // way (MySQL 9.7 manual, "Persisted System Variables").
-// MariaDB has no such file.
-func (s *Server) LoadsPersisted(ctx context.Context) (bool, error) {
-	return in(ctx, s, func(ss *session) (bool, error) {
-		d, ok := ss.version.dialect.(mySQL)
-		if !ok {
-			return false, nil
-		}
-		return d.loadsPersisted(ctx, ss)
-	})
-}
-
 func (mySQL) loadsPersisted(ctx context.Context, ss *session) (bool, error) {
 	r, err := ss.one(ctx, "read persisted_globals_load", "SELECT @@GLOBAL.persisted_globals_load AS loads")
 	if err != nil {
