@@ -19,8 +19,8 @@ import (
 )
 
 const (
-	// twinMemory is how long a conflict about this node's own name counts: a
-	// twin is met again within that time, a stale record of ours is not.
+	// twinMemory is how long another node of this node's own name is not
+	// spoken of again.
 	twinMemory = time.Minute
 	// packet is memberlist's largest UDP payload; headroom is what it, the
 	// encryption and the compound header may add to a message.
@@ -134,13 +134,6 @@ func New(o Options) (*Gossip, error) {
 	return g, nil
 }
 
-// Address is this node's gossip address, host:port; empty before Start.
-func (g *Gossip) Address() string {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.members[g.opts.Name].GossipAddress
-}
-
 // Members are all sidecars heard of, the dead and this one included, by name.
 func (g *Gossip) Members() []Member {
 	g.mu.Lock()
@@ -151,14 +144,6 @@ func (g *Gossip) Members() []Member {
 	}
 	slices.SortFunc(out, func(a, b Member) int { return cmp.Compare(a.Name, b.Name) })
 	return out
-}
-
-// Twin says that another sidecar was met within the last minute that goes by
-// this node's name. Neither can know which is the real one.
-func (g *Gossip) Twin() bool {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return !g.lastTwin.IsZero() && since(g.lastTwin, time.Now()) < twinMemory
 }
 
 // View is the cluster as known here now (watchdog.Cluster).

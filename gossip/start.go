@@ -108,21 +108,6 @@ func addressOf(ctx context.Context, host string) (string, error) {
 	return found[0], nil
 }
 
-// Leave tells the others that this node is gone for good, so that they drop
-// its name at once; a mere restart calls only Stop. It does nothing before
-// Start and after Stop.
-func (g *Gossip) Leave(timeout time.Duration) error {
-	g.life.Lock()
-	defer g.life.Unlock()
-	if g.life.list == nil || g.life.stopped {
-		return nil
-	}
-	if err := g.life.list.Leave(timeout); err != nil {
-		return fmt.Errorf("leave gossip: %w", err)
-	}
-	return nil
-}
-
 // Stop ends gossip without a farewell. It may be called more than once, and
 // before Start.
 func (g *Gossip) Stop() {

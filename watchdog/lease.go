@@ -110,8 +110,6 @@ type Lease interface {
 	Context() context.Context
 	// EnterCritical commits the phase; only its nil error allows stop.
 	EnterCritical(ctx context.Context) error
-	// LeaveCritical commits the way back, after a cancelled stop or a rollback.
-	LeaveCritical(ctx context.Context) error
 	// Release ends the lease and records rec. It is idempotent, and returns
 	// an error only where the outcome is not known to be committed.
 	Release(ctx context.Context, rec Record) error
@@ -135,9 +133,7 @@ type Leases interface {
 	YieldLeadership(ctx context.Context) error
 	Pause(ctx context.Context, p Pause) error
 	Resume(ctx context.Context, node string) error
-	// OpenBreaker stops all rebuilds; Ack closes the breaker and ends a
-	// critical lease that nobody will finish.
-	OpenBreaker(ctx context.Context, reason string) error
+	// Ack closes the breaker and ends a critical lease that nobody will finish.
 	Ack(ctx context.Context, by string) error
 }
 

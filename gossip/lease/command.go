@@ -22,14 +22,12 @@ const (
 	opAcquire  op = "acquire"
 	opRenew    op = "renew"
 	opEnter    op = "enter-critical"
-	opLeave    op = "leave-critical"
 	opRelease  op = "release"
 	opAdopt    op = "adopt"
 	opExpire   op = "expire"           // local
 	opOverdue  op = "critical-overdue" // local
 	opPause    op = "pause"
 	opResume   op = "resume"
-	opOpen     op = "open-breaker"
 	opAck      op = "ack"
 	maxReqSize    = 200
 )

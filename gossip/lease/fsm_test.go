@@ -194,7 +194,7 @@ func TestCriticalNeverExpires(t *testing.T) {
 func TestOnlyTheHolderMayActOnIt(t *testing.T) {
 	w := newWorld(t)
 	token := w.grant("db2", "a")
-	for _, o := range []op{opRenew, opEnter, opLeave, opAdopt} {
+	for _, o := range []op{opRenew, opEnter, opAdopt} {
 		w.want(codeStale, w.do(command{Op: o, Node: "db3", Token: token, ID: "a"}))
 		w.want(codeStale, w.do(command{Op: o, Node: "db2", Token: token - 1, ID: "a"}))
 	}
@@ -242,8 +242,8 @@ func TestRefusals(t *testing.T) {
 			w.pause("", 0)
 			w.want(codeOK, w.do(command{Op: opResume}))
 		}},
-		"breaker": {before: func(w *world) { w.do(command{Op: opOpen, Reason: "x"}) }, guard: "breaker"},
-		"breaker overridden": {before: func(w *world) { w.do(command{Op: opOpen, Reason: "x"}) },
+		"breaker": {before: func(w *world) { w.s.open("x") }, guard: "breaker"},
+		"breaker overridden": {before: func(w *world) { w.s.open("x") },
 			change: func(r *watchdog.Request) { r.Override = []string{"breaker"} }},
 		"node budget": {before: func(w *world) { w.rebuild("db2", "1", true, healed) }, guard: "budget-node",
 			change: func(r *watchdog.Request) { r.Budget.NodePerDay = 1 }},

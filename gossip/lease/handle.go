@@ -13,7 +13,7 @@ import (
 
 // fromMembers are the operations that another node may ask for. All that
 // concern a lease name the asker as its holder, so each acts for itself alone.
-var fromMembers = []op{opAcquire, opRenew, opEnter, opLeave, opRelease, opAdopt, opPause, opResume, opOpen, opAck}
+var fromMembers = []op{opAcquire, opRenew, opEnter, opRelease, opAdopt, opPause, opResume, opAck}
 
 // Handle answers another sidecar. caller is the name in its certificate. An
 // error means that the question was not one, or not allowed.

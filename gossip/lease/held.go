@@ -196,37 +196,6 @@ func (h *held) within(ctx context.Context) (context.Context, context.CancelFunc)
 	return ctx, func() { stop(); cancel(nil) }
 }
 
-// LeaveCritical implements watchdog.Lease. From its first sending on the lease
-// may be one that expires, so the deadline is back before the answer is.
-func (h *held) LeaveCritical(ctx context.Context) error {
-	h.change.Lock()
-	defer h.change.Unlock()
-	h.mu.Lock()
-	if h.lost {
-		h.mu.Unlock()
-		return fmt.Errorf("leave critical phase: %w", watchdog.ErrLeaseLost)
-	}
-	sent := h.node.opts.clock()
-	if h.critical {
-		h.critical, h.deadline = false, sent+holderSpan(h.ttl)
-	}
-	h.mu.Unlock()
-	a, _, err := h.node.submit(ctx, command{Op: opLeave, Token: h.token})
-	if err != nil {
-		return fmt.Errorf("leave critical phase: %w", err)
-	}
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if a.Code != codeOK {
-		h.loseLocked()
-	}
-	if !h.aliveLocked() {
-		return fmt.Errorf("leave critical phase: %w", watchdog.ErrLeaseLost)
-	}
-	h.deadline = max(h.deadline, sent+holderSpan(h.ttl))
-	return nil
-}
-
 // Release implements watchdog.Lease. nil also means that the lease had ended
 // before, by expiry or by a person's ack: that is known then. The request id
 // is the token's, so a repeat after a restart is answered too.

@@ -20,16 +20,8 @@ func (s *state) enter(index uint64, c command) answer {
 		return answer{Code: codeStale}
 	}
 	if s.Lease.Phase != watchdog.PhaseCritical {
-		s.Lease.Phase, s.Lease.WasCritical, s.Lease.Renewed = watchdog.PhaseCritical, true, index
+		s.Lease.Phase, s.Lease.Renewed = watchdog.PhaseCritical, index
 	}
-	return s.granted()
-}
-
-func (s *state) leave(index uint64, c command) answer {
-	if !s.holds(c) {
-		return answer{Code: codeStale}
-	}
-	s.Lease.Phase, s.Lease.Overdue, s.Lease.Renewed = watchdog.PhaseCopying, false, index
 	return s.granted()
 }
 
@@ -52,7 +44,7 @@ func (s *state) release(c command) answer {
 		}
 		return answer{Code: codeStale}
 	}
-	node, critical := s.Lease.Holder, s.Lease.WasCritical
+	node, critical := s.Lease.Holder, s.Lease.Phase == watchdog.PhaseCritical
 	s.end(*c.Record)
 	rec := c.Record
 	switch {

@@ -214,11 +214,6 @@ func (n *Node) Resume(ctx context.Context, node string) error {
 	return n.person(ctx, "resume", command{Op: opResume, ID: node})
 }
 
-// OpenBreaker implements watchdog.Leases.
-func (n *Node) OpenBreaker(ctx context.Context, reason string) error {
-	return n.person(ctx, "open breaker", command{Op: opOpen, Reason: reason})
-}
-
 // Ack implements watchdog.Leases. A critical lease ends by it only once it is
 // overdue: until then its holder may be alive between stop and verify.
 func (n *Node) Ack(ctx context.Context, by string) error {

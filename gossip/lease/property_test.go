@@ -92,8 +92,8 @@ func checkStep(t *rapid.T, s *state, c command, a answer, held bool, before gran
 // drawCommand prefers commands that fit the present lease.
 func drawCommand(t *rapid.T, s *state, i int, budget watchdog.Budget) command {
 	nodes := []string{"db1", "db2", "db3"}
-	ops := []op{opAcquire, opAcquire, opAcquire, opRenew, opEnter, opLeave, opRelease, opRelease,
-		opAdopt, opExpire, opOverdue, opPause, opResume, opAck, opOpen, "nonsense"}
+	ops := []op{opAcquire, opAcquire, opAcquire, opRenew, opEnter, opRelease, opRelease,
+		opAdopt, opExpire, opOverdue, opPause, opResume, opAck, "nonsense"}
 	c := command{
 		V: commandVersion, Req: fmt.Sprint("r", i), Op: rapid.SampledFrom(ops).Draw(t, "op"),
 		Node: rapid.SampledFrom(nodes).Draw(t, "node"), TTL: time.Minute,

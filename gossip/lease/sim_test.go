@@ -140,10 +140,6 @@ func worker(ctx context.Context, g *group, r *referee, name string) {
 		if g.net.intn(3) == 0 && l.EnterCritical(ctx) == nil {
 			critical = true
 			sleep(ctx, seconds(20))
-			if g.net.intn(2) == 0 {
-				_ = l.LeaveCritical(ctx)
-				sleep(ctx, seconds(5))
-			}
 		}
 		r.ended(name)
 		if !critical && g.net.intn(4) == 0 {

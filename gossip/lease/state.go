@@ -40,8 +40,7 @@ type state struct {
 // grant is the lease in force.
 type grant struct {
 	watchdog.Holding
-	WasCritical bool `json:"was_critical"`
-	Overdue     bool `json:"overdue"` // critical for longer than critical_max
+	Overdue bool `json:"overdue"` // critical for longer than critical_max
 }
 
 // charge is one rebuild on the budgets.
@@ -100,8 +99,6 @@ func (s *state) dispatch(index uint64, c command) answer {
 		return s.renew(index, c)
 	case opEnter:
 		return s.enter(index, c)
-	case opLeave:
-		return s.leave(index, c)
 	case opRelease:
 		return s.release(c)
 	case opAdopt:
@@ -114,9 +111,6 @@ func (s *state) dispatch(index uint64, c command) answer {
 		return s.pause(c)
 	case opResume:
 		return s.resume(c)
-	case opOpen:
-		s.open(cut(c.Reason))
-		return answer{Code: codeOK}
 	case opAck:
 		return s.ack(c)
 	}

@@ -232,7 +232,7 @@ func TestHoleInLog(t *testing.T) {
 		n := g.start("db1")
 		g.leader()
 		for range 20 {
-			if err := n.OpenBreaker(t.Context(), "x"); err != nil {
+			if err := n.Resume(t.Context(), "x"); err != nil {
 				t.Fatal(err)
 			}
 		}

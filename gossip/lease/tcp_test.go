@@ -104,9 +104,6 @@ func TestOverTCP(t *testing.T) {
 	if err := l.EnterCritical(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if err := l.LeaveCritical(t.Context()); err != nil {
-		t.Fatal(err)
-	}
 	if err := l.Release(t.Context(), watchdog.Record{Outcome: watchdog.Healed}); err != nil {
 		t.Fatal(err)
 	}

@@ -2,7 +2,6 @@ package peer
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"sync"
@@ -11,11 +10,7 @@ import (
 	"github.com/hashicorp/raft"
 )
 
-var (
-	errFenced = errors.New("raft transport is fenced")
-
-	_ raft.StreamLayer = (*RaftLayer)(nil)
-)
+var _ raft.StreamLayer = (*RaftLayer)(nil)
 
 // RaftLayer is raft's share of the port. It keeps every connection it dialled
 // or accepted and closes them with itself: raft's own transport closes neither
@@ -26,7 +21,6 @@ type RaftLayer struct {
 	done     chan struct{}
 
 	mu     sync.Mutex
-	fenced bool
 	closed bool
 	conns  map[net.Conn]struct{}
 }
@@ -63,8 +57,7 @@ func (l *RaftLayer) Dial(address raft.ServerAddress, timeout time.Duration) (net
 	return l.keep(conn)
 }
 
-// Accept returns the next connection from another node's raft. Fenced, it
-// returns none.
+// Accept returns the next connection from another node's raft.
 func (l *RaftLayer) Accept() (net.Conn, error) {
 	for {
 		select {
@@ -81,22 +74,6 @@ func (l *RaftLayer) Accept() (net.Conn, error) {
 // Addr is the address that the port advertises, as it stands in raft's
 // configuration: a name is kept as a name.
 func (l *RaftLayer) Addr() net.Addr { return advertised(l.port.advertise) }
-
-// Fence cuts raft off: every connection is closed, and none is made or taken
-// until Unfence. A leader whose disk hangs is thereby replaced.
-func (l *RaftLayer) Fence() {
-	l.mu.Lock()
-	l.fenced = true
-	l.mu.Unlock()
-	l.closeConns()
-}
-
-// Unfence lets raft speak again.
-func (l *RaftLayer) Unfence() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.fenced = false
-}
 
 // Close closes the layer and its connections. It may be called more than once.
 func (l *RaftLayer) Close() error {
@@ -120,11 +97,8 @@ func (l *RaftLayer) Close() error {
 func (l *RaftLayer) usable() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	switch {
-	case l.closed:
+	if l.closed {
 		return errPortClosed
-	case l.fenced:
-		return errFenced
 	}
 	return nil
 }
@@ -133,7 +107,7 @@ func (l *RaftLayer) usable() error {
 func (l *RaftLayer) deliver(conn net.Conn) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.closed || l.fenced {
+	if l.closed {
 		return false
 	}
 	select {
@@ -148,14 +122,14 @@ func (l *RaftLayer) deliver(conn net.Conn) bool {
 func (l *RaftLayer) keep(conn net.Conn) (net.Conn, error) {
 	kept := &raftConn{Conn: conn, layer: l}
 	l.mu.Lock()
-	refused := l.closed || l.fenced
-	if !refused {
+	closed := l.closed
+	if !closed {
 		l.conns[kept] = struct{}{}
 	}
 	l.mu.Unlock()
-	if refused {
+	if closed {
 		_ = conn.Close()
-		return nil, errors.Join(l.usable(), net.ErrClosed)
+		return nil, errPortClosed
 	}
 	return kept, nil
 }

@@ -45,24 +45,15 @@ func TestRaftLayer(t *testing.T) {
 		_, err := c.Read(buf)
 		return err != nil && !errors.Is(err, os.ErrDeadlineExceeded)
 	}
-	to.Fence()
-	if !ended(near) || !ended(far) {
-		t.Error("a fenced layer keeps its connections")
-	}
-	if _, err := to.Dial(address, time.Second); !errors.Is(err, errFenced) {
-		t.Errorf("a fenced layer dials: %v", err)
-	}
-	if conn, err := from.Dial(address, time.Second); err == nil && !ended(conn) {
-		t.Error("a fenced layer takes connections")
-	}
-	to.Unfence()
-	near, far = dial()
 	next := b.Raft() // takes over from the one before
 	if !ended(near) || !ended(far) {
 		t.Error("a replaced layer keeps its connections")
 	}
 	if _, err := to.Accept(); err == nil {
 		t.Error("a replaced layer accepts")
+	}
+	if _, err := to.Dial(address, time.Second); !errors.Is(err, errPortClosed) {
+		t.Errorf("a replaced layer dials: %v", err)
 	}
 	to = next
 	near, _ = dial()
