@@ -4,27 +4,6 @@ import (
 	"reflect"
 )
 
-// Keys returns the path of every key that has a value of its own, in the
-// order of the reference file.
-func Keys() []string { return leaves(reflect.TypeFor[Config](), "") }
-
-func leaves(t reflect.Type, path string) []string {
-	var out []string
-	for i := range t.NumField() {
-		f := t.Field(i)
-		name, ok := f.Tag.Lookup("yaml")
-		if !ok {
-			continue
-		}
-		if f.Type.Kind() == reflect.Struct && f.Type != reflect.TypeFor[Space]() {
-			out = append(out, leaves(f.Type, join(path, name))...)
-		} else {
-			out = append(out, join(path, name))
-		}
-	}
-	return out
-}
-
 // fieldOf returns the field of the struct v that key names.
 func fieldOf(v reflect.Value, key string) (reflect.Value, bool) {
 	for i := range v.NumField() {

@@ -23,7 +23,6 @@ const bootTimeout = 5 * time.Minute
 // followed by the next that fits.
 func (r *rebuild) stage(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
 	var watch sync.WaitGroup
 	watch.Go(func() { r.watchSpace(ctx, cancel) })
 	defer watch.Wait()
@@ -213,6 +212,7 @@ func (r *rebuild) rehearse(ctx context.Context) error {
 	if err := datadir.Sync(r.j.Staged.Path); err != nil {
 		return err
 	}
+	r.log.Info("copy rehearsed", "gtids_restored", out.Restored, "events_disabled", out.Events)
 	return r.note(func(j *Journal) { j.Executed, j.Persisted = out.Executed, out.Persisted })
 }
 

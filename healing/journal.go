@@ -43,7 +43,6 @@ type Journal struct {
 	Staged   datadir.Ref     `json:"staged"`  // the copy, known from the end of stage
 	Staging  string          `json:"staging"` // rebuild.staging_dir as it was
 	Program  service.Program `json:"program"` // how mysqld is run
-	Socket   string          `json:"socket"`
 	PIDFile  string          `json:"pid_file"`
 
 	Executed string               `json:"executed"` // of the rehearsed copy

@@ -55,17 +55,3 @@ const (
 	ReasonRecovering   = "recovering" // threads run again, but not long enough to trust
 	ReasonUnrecognised = "unrecognised"
 )
-
-// Reasons are all reasons, for metrics. A healthy replica has none.
-func Reasons() []string {
-	return []string{ReasonRowMissing, ReasonDuplicateKey, ReasonTableMissing, ReasonDatabaseMissing,
-		ReasonObjectExists, ReasonSchemaMismatch, ReasonAccountMismatch, ReasonPurged,
-		ReasonAccessDenied, ReasonAccountLocked, ReasonPasswordExpired, ReasonAuthentication, ReasonTLS,
-		ReasonSourceUnreachable, ReasonTooManyConnections, ReasonConnecting, ReasonRegistration,
-		ReasonThreadsStopped, ReasonReceiverStopped, ReasonApplierStopped, ReasonApplierKilled,
-		ReasonLag, ReasonNoProgress, ReasonServerDown,
-		ReasonOwnership, ReasonResource, ReasonErrant, ReasonSourceDamaged, ReasonConfiguration,
-		ReasonRelayLog, ReasonLockWait, ReasonTablespaceMissing, ReasonTableCorrupt,
-		ReasonNoAnswer, ReasonOwnAccount, ReasonNotObserved, ReasonNoSource, ReasonManySources,
-		ReasonGroupMember, ReasonUnsupported, ReasonRecovering, ReasonUnrecognised}
-}

@@ -95,8 +95,6 @@ type PeerState struct {
 	Observation Observation `json:"observation"`
 	Diagnosis   Diagnosis   `json:"diagnosis"`
 	Contents    Contents    `json:"contents"`
-	// Quorum says that the node's raft knows a leader.
-	Quorum bool `json:"quorum"`
 }
 
 // Contents is what a server holds that bears on how it can be copied.

@@ -28,17 +28,16 @@ func Steps() []Step {
 // Result is how a rebuild ended.
 type Result string
 
-// The results. Passed belongs to drills and backups.
+// The results.
 const (
 	Healed     Result = "healed"
 	Failed     Result = "failed"
 	Cancelled  Result = "cancelled"
 	RolledBack Result = "rolled-back"
-	Passed     Result = "passed"
 )
 
-// Results are all results, for metrics.
-func Results() []Result { return []Result{Healed, Failed, Cancelled, RolledBack, Passed} }
+// Results are all results.
+func Results() []Result { return []Result{Healed, Failed, Cancelled, RolledBack} }
 
 // Cause is why a rebuild was begun.
 type Cause struct {

@@ -120,7 +120,7 @@ func TestAPI(t *testing.T) {
 	}
 	h := refuse()
 	h.State = func(_ context.Context, caller string) (watchdog.PeerState, error) {
-		return watchdog.PeerState{Report: watchdog.Report{Node: "db2", Reason: "asked by " + caller}, Quorum: true}, nil
+		return watchdog.PeerState{Report: watchdog.Report{Node: "db2", Reason: "asked by " + caller}}, nil
 	}
 	h.GTIDSubtract = func(_ context.Context, caller, a, b string) (string, error) { return caller + ":" + a + "-" + b, nil }
 	h.Lease = func(_ context.Context, caller string, body []byte) ([]byte, error) {
@@ -128,7 +128,7 @@ func TestAPI(t *testing.T) {
 	}
 	handle(t, b, h)
 	s, err := a.Client().State(ctx, "db2")
-	if err != nil || s.Report.Reason != "asked by db1" || !s.Quorum {
+	if err != nil || s.Report.Reason != "asked by db1" {
 		t.Errorf("state %+v, %v", s.Report, err)
 	}
 	long := strings.Repeat("x", 1<<20)

@@ -133,7 +133,6 @@ func TestQuarantineAndPrune(t *testing.T) {
 	prune(Limits{Now: now, Keep: 3*time.Hour + time.Minute}, "r1")
 	prune(Limits{Now: now, Keep: 10 * time.Hour, MinFree: 1 << 62}, "r2")
 	prune(Limits{Now: now, Keep: time.Second, MinFree: 1 << 62}) // never the newest
-	prune(Limits{Now: now, Keep: time.Second, Newest: true}, "r3")
 	if !exists(p.Path("old/by-hand")) {
 		t.Error("removed what is not ours")
 	}
@@ -147,13 +146,16 @@ func TestPruneRefusesAnExchangedDirectory(t *testing.T) {
 	if _, err := Exchange(live, mustRef(t, p.Path(NameNew))); err != nil {
 		t.Fatal(err)
 	}
-	_, err := p.Quarantine("r1", live)
+	moved, err := p.Quarantine("r1", live)
 	must(t, err)
 	must(t, os.Rename(p.Path("old/r1"), p.Path("old/saved")))
 	newDatadir(t, p.Path("old/r1"), "a person's")
-	removed, err := p.Prune(Limits{Now: time.Now().Add(time.Hour), Newest: true})
+	kept, err := p.Quarantined()
 	must(t, err)
-	if len(removed) != 0 || !exists(p.Path("old/r1")) || !exists(p.Path("old/saved")) {
-		t.Fatalf("removed %+v", removed)
+	if len(kept) != 0 {
+		t.Errorf("kept %+v", kept)
+	}
+	if err := p.prune(Kept{ID: "r1", Ref: moved}); !errors.Is(err, ErrOther) || !exists(p.Path("old/r1")) || !exists(p.Path("old/saved")) {
+		t.Fatalf("pruned: %v", err)
 	}
 }

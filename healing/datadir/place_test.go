@@ -2,7 +2,6 @@ package datadir
 
 import (
 	"errors"
-	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
@@ -178,18 +177,17 @@ func TestPrepareFollowsNoLink(t *testing.T) {
 	}
 }
 
-func TestMakeAndAdopt(t *testing.T) {
+func TestAdopt(t *testing.T) {
 	p, _ := setUp(t)
-	made, err := p.Make(NameNew)
-	must(t, err)
-	if _, err := p.Make(NameNew); !errors.Is(err, fs.ErrExist) {
-		t.Fatalf("a second make gave %v", err)
+	for _, dir := range []string{"new", "new/x", "other", "template-"} {
+		must(t, os.Mkdir(p.Path(dir), 0o750))
 	}
-	for _, bad := range []string{"", "..", "other", "old/x", "template-", "template-../x", "new/x"} {
-		if _, err := p.Make(bad); err == nil {
-			t.Errorf("made %q", bad)
+	for _, bad := range []string{"", "..", "other", "template-", "new/x"} {
+		if _, err := p.Adopt(bad, p.Live.Ref); err == nil {
+			t.Errorf("adopted %q", bad)
 		}
 	}
+	made := mustRef(t, p.Path(NameNew))
 	adopted, err := p.Adopt(NameNew, p.Live.Ref)
 	must(t, err)
 	if adopted != made {

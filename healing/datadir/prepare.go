@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -25,19 +24,6 @@ func (p Place) Prepare() (Ref, error) {
 		if _, err := p.ensure(p.Path(name), 0o750); err != nil {
 			return Ref{}, fmt.Errorf("prepare the staging area: %w", err)
 		}
-	}
-	return ref, nil
-}
-
-// Make makes one directory of the area, mode 0750, owned like the datadir.
-// One that exists already is an error (fs.ErrExist).
-func (p Place) Make(name string) (Ref, error) {
-	if !known(name) || strings.Contains(name, "/") {
-		return Ref{}, fmt.Errorf("make a staging directory: %q is not one", name)
-	}
-	ref, err := p.make(p.Path(name), 0o750)
-	if err != nil {
-		return Ref{}, fmt.Errorf("make a staging directory: %w", err)
 	}
 	return ref, nil
 }

@@ -148,18 +148,17 @@ type Limits struct {
 	Now     time.Time
 	Keep    time.Duration // older ones go
 	MinFree uint64        // bytes wanted free on the file system; 0: do not look
-	Newest  bool          // the newest may go too
 }
 
 // Prune removes old datadirs, oldest first: those older than Keep, and then
-// as many as it takes to have MinFree bytes free. The newest stays unless the
-// limits say otherwise. It returns what was removed, also with an error.
+// as many as it takes to have MinFree bytes free. The newest always stays. It
+// returns what was removed, also with an error.
 func (p Place) Prune(l Limits) ([]Kept, error) {
 	kept, err := p.Quarantined()
 	if err != nil {
 		return nil, err
 	}
-	if !l.Newest && len(kept) > 0 {
+	if len(kept) > 0 {
 		kept = kept[1:]
 	}
 	var removed []Kept

@@ -48,7 +48,7 @@ func hold(area, bin string) int {
 	if err == nil {
 		var s *Server
 		if s, err = Scratch(background(), o, nil); err == nil {
-			fmt.Println(s.PID())
+			fmt.Println(s.pid)
 			<-s.Done()
 		}
 	}

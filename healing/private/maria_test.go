@@ -304,12 +304,12 @@ func TestRehearseMariaDB(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = s.Kill() })
-	for _, fd := range openFiles(t, s.PID()) {
+	for _, fd := range openFiles(t, s.pid) {
 		if strings.HasPrefix(fd, live) {
 			t.Errorf("it has %s open", fd)
 		}
 	}
-	if n := listening(t, s.PID()); n != 0 {
+	if n := listening(t, s.pid); n != 0 {
 		t.Errorf("it listens on %d TCP sockets", n)
 	}
 	if err := s.Shutdown(t.Context()); err != nil {

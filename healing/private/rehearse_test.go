@@ -121,7 +121,7 @@ func TestRehearsalTouchesNothingLive(t *testing.T) {
 	if obs.SuperReadOnly || obs.ReadOnly || obs.OfflineMode || obs.LogBin {
 		t.Errorf("super_read_only %v, read_only %v, offline_mode %v, log_bin %v", obs.SuperReadOnly, obs.ReadOnly, obs.OfflineMode, obs.LogBin)
 	}
-	for _, fd := range openFiles(t, s.PID()) {
+	for _, fd := range openFiles(t, s.pid) {
 		if strings.HasPrefix(fd, live) {
 			t.Errorf("it has %s open", fd)
 		}
@@ -138,7 +138,7 @@ func TestRehearsalTouchesNothingLive(t *testing.T) {
 	if err := db.RestoreGTIDs(t.Context(), uuidA+":1-3"); err != nil {
 		t.Error(err)
 	}
-	if n := listening(t, s.PID()); n != 0 {
+	if n := listening(t, s.pid); n != 0 {
 		t.Errorf("it listens on %d TCP sockets", n)
 	}
 	if err := db.Disconnect(); err != nil {

@@ -138,9 +138,6 @@ func (s *Server) ready(ctx context.Context, limit time.Duration) error {
 // Socket is the path of its unix socket.
 func (s *Server) Socket() string { return s.work.place.Socket }
 
-// PID is its process number.
-func (s *Server) PID() int { return s.pid }
-
 // Done is closed once the process is gone.
 func (s *Server) Done() <-chan struct{} { return s.done }
 

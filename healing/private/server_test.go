@@ -48,11 +48,11 @@ func TestScratchLivesAndLeavesNothing(t *testing.T) {
 	if _, _, err := db.CloneProgress(t.Context()); err != nil {
 		t.Errorf("clone progress cannot be read: %v", err)
 	}
-	if info, err := os.Stat("/proc/" + strconv.Itoa(s.PID())); err != nil || info.Sys().(*syscall.Stat_t).Uid != o.Program.UID {
-		t.Errorf("process %d: %v, %v", s.PID(), info, err)
+	if info, err := os.Stat("/proc/" + strconv.Itoa(s.pid)); err != nil || info.Sys().(*syscall.Stat_t).Uid != o.Program.UID {
+		t.Errorf("process %d: %v, %v", s.pid, info, err)
 	}
-	if group, err := syscall.Getpgid(s.PID()); err != nil || group != s.PID() {
-		t.Errorf("process group %d of %d, %v", group, s.PID(), err)
+	if group, err := syscall.Getpgid(s.pid); err != nil || group != s.pid {
+		t.Errorf("process group %d of %d, %v", group, s.pid, err)
 	}
 	if err := db.Disconnect(); err != nil {
 		t.Error(err)
@@ -238,7 +238,7 @@ func TestShutdownThatHangsEndsInAKill(t *testing.T) {
 	if err := s.Shutdown(ctx); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("got %v", err)
 	}
-	if alive(s.PID()) {
+	if alive(s.pid) {
 		t.Error("it lives")
 	}
 	if err := s.Wait(); err == nil {

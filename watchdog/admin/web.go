@@ -51,9 +51,6 @@ func ListenWeb(o WebOptions) (*Web, error) {
 	}}, nil
 }
 
-// Addr is where it listens, host:port.
-func (w *Web) Addr() string { return w.listener.Addr().String() }
-
 // Serve answers until ctx ends; then it returns nil.
 func (w *Web) Serve(ctx context.Context) error {
 	return serve(ctx, w.http, w.listener, func() {})

@@ -29,7 +29,7 @@ func TestWeb(t *testing.T) {
 		"/-/healthy": "200 resilver is running",
 		"/v1/status": "404 ",
 	} {
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+w.Addr()+path, nil)
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+w.listener.Addr().String()+path, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -44,7 +44,7 @@ func TestWeb(t *testing.T) {
 			t.Errorf("%s: %s %s", path, resp.Status, body)
 		}
 	}
-	if _, err := ListenWeb(WebOptions{Listen: w.Addr(), Gatherer: registry, Logger: slog.Default()}); err == nil || !strings.Contains(err.Error(), "http.listen") {
+	if _, err := ListenWeb(WebOptions{Listen: w.listener.Addr().String(), Gatherer: registry, Logger: slog.Default()}); err == nil || !strings.Contains(err.Error(), "http.listen") {
 		t.Errorf("a port in use: %v", err)
 	}
 	cancel()

@@ -2,7 +2,6 @@ package replica
 
 import (
 	"fmt"
-	"strings"
 )
 
 // Account is one of the accounts that resilver needs in every server.
@@ -108,12 +107,3 @@ var mariadbGrants = []grant{
 
 // backupGrants are what mariadb-backup --slave-info needs, and no more.
 var backupGrants = []grant{{"RELOAD, PROCESS, BINLOG MONITOR, SLAVE MONITOR", "*.*"}}
-
-// GrantsText is Grants as a script.
-func GrantsText(o GrantsOptions) (string, error) {
-	statements, err := Grants(o)
-	if err != nil {
-		return "", err
-	}
-	return strings.Join(statements, ";\n") + ";\n", nil
-}

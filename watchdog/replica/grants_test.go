@@ -128,7 +128,7 @@ func privileges(list string) []string {
 }
 
 func TestGrants(t *testing.T) {
-	text, err := GrantsText(GrantsOptions{Flavor: "mysql", Account: AccountClone, Name: "o'clone", OSUser: "resilver-donor"})
+	text, err := grantsText(GrantsOptions{Flavor: "mysql", Account: AccountClone, Name: "o'clone", OSUser: "resilver-donor"})
 	if err != nil || text != "CREATE USER IF NOT EXISTS 'o''clone'@'localhost' IDENTIFIED WITH auth_socket AS 'resilver-donor';\nGRANT BACKUP_ADMIN ON *.* TO 'o''clone'@'localhost';\n" {
 		t.Errorf("%s, %v", text, err)
 	}
@@ -137,4 +137,13 @@ func TestGrants(t *testing.T) {
 			t.Errorf("%+v was granted", bad)
 		}
 	}
+}
+
+// grantsText is Grants as a script.
+func grantsText(o GrantsOptions) (string, error) {
+	statements, err := Grants(o)
+	if err != nil {
+		return "", err
+	}
+	return strings.Join(statements, ";\n") + ";\n", nil
 }

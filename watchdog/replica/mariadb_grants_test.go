@@ -123,7 +123,7 @@ func TestMariaDBEveryGrantIsNeeded(t *testing.T) {
 }
 
 func TestMariaDBGrants(t *testing.T) {
-	text, err := GrantsText(GrantsOptions{Flavor: "mariadb", Account: AccountBackup, Name: "mysql", OSUser: "mysql"})
+	text, err := grantsText(GrantsOptions{Flavor: "mariadb", Account: AccountBackup, Name: "mysql", OSUser: "mysql"})
 	if err != nil || text != "CREATE USER IF NOT EXISTS 'mysql'@'localhost' IDENTIFIED VIA unix_socket;\n"+
 		"GRANT RELOAD, PROCESS, BINLOG MONITOR, SLAVE MONITOR ON *.* TO 'mysql'@'localhost';\n" {
 		t.Errorf("%s, %v", text, err)

@@ -24,9 +24,7 @@ type Options struct {
 	// Binary is the path of resilver. Where it is empty, bare mysqlds run,
 	// with neither supervisor nor sidecar.
 	Binary string
-	// WithoutSidecars leaves the sidecars to be started later.
-	WithoutSidecars bool
-	Out             io.Writer // progress, for a person
+	Out    io.Writer // progress, for a person
 }
 
 const maxNodes = 9
@@ -90,7 +88,7 @@ func Up(ctx context.Context, o Options) (_ *Cluster, err error) {
 	}
 	c := &Cluster{Dir: o.Dir, id: id, out: o.Out, engine: server.engine, setup: setup{
 		Engine: server.Engine, Version: server.Version, Mysqld: server.Mysqld, Client: server.Client,
-		Resilver: o.Binary, Sidecars: o.Binary != "" && !o.WithoutSidecars, Nodes: o.Nodes, Set: o.Set,
+		Resilver: o.Binary, Sidecars: o.Binary != "", Nodes: o.Nodes, Set: o.Set,
 	}}
 	if err := c.makeDir(); err != nil {
 		return nil, err

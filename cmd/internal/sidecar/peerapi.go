@@ -32,7 +32,7 @@ func (s *Sidecar) peerState(ctx context.Context, _ string) (watchdog.PeerState, 
 		}
 		contents.Lacks = lacks
 	}
-	state := watchdog.PeerState{Report: s.loop.Report(), Observation: obs, Diagnosis: diag, Contents: contents, Quorum: s.leases.State().Quorum}
+	state := watchdog.PeerState{Report: s.loop.Report(), Observation: obs, Diagnosis: diag, Contents: contents}
 	return state, nil
 }
 
