@@ -52,27 +52,6 @@ func Load(r io.Reader, name string) (*Config, error) {
 	return cfg, nil
 }
 
-// LoadStateDir reads only the state directory and the settings of the log: all
-// that guarding mysqld's start needs. A mistake elsewhere in the file must not
-// keep a database down; the error is of type Problems where these are wrong.
-func LoadStateDir(path string) (string, Log, error) {
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return "", Log{}, fmt.Errorf("read configuration: %w", err)
-	}
-	cfg := Default()
-	cfg.origin = origin{file: path, at: map[string]position{}}
-	problems, readable := cfg.parse(data)
-	if !readable {
-		return "", Log{}, problems
-	}
-	problems = slices.DeleteFunc(problems, func(p Problem) bool { return p.Path != "state_dir" && p.Path != "" })
-	k := &checker{origin: cfg.origin}
-	k.path("state_dir", cfg.StateDir, true)
-	problems = append(problems, without(k.found, problems)...)
-	return cfg.StateDir, cfg.Log, problems.err()
-}
-
 // parse reads the YAML into c; readable says that it is YAML at all.
 func (c *Config) parse(data []byte) (problems Problems, readable bool) {
 	d := decoder{origin: &c.origin}

@@ -45,6 +45,33 @@ func StartGuard(stateDir, given string) error {
 	if dir == "" {
 		return nil
 	}
+	return unmarked(dir)
+}
+
+// StartGuardBlind is StartGuard for a configuration that cannot be read:
+// stateDirs are the directories that may be the state directory, and all of
+// them are asked. Where none is known, the marker in given alone answers, and
+// where that is not known either the answer is no.
+func StartGuardBlind(stateDirs []string, given string) error {
+	if len(stateDirs) == 0 && given == "" {
+		return errors.New("neither state_dir nor the datadir is known: mysqld must not start until the configuration is corrected")
+	}
+	for _, dir := range stateDirs {
+		if err := StartGuard(dir, given); err != nil {
+			return err
+		}
+	}
+	if given == "" {
+		return nil
+	}
+	err := unmarked(given)
+	if len(stateDirs) > 0 && errors.Is(err, fs.ErrNotExist) {
+		return nil // the drop-in names a datadir that this server does not use
+	}
+	return err
+}
+
+func unmarked(dir string) error {
 	marked, reason, err := datadir.Marked(dir)
 	if err != nil {
 		return fmt.Errorf("look for the start guard's marker: %w", err)

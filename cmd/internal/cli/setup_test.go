@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"resilver/healing/datadir"
 )
 
 func write(t *testing.T, text string) string {
@@ -67,16 +69,52 @@ func TestStartGuardNeedsOnlyTheStateDirectory(t *testing.T) {
 	if _, stderr, code := run(t.Context(), "start-guard", "--config", typo); code != 0 {
 		t.Errorf("a typo elsewhere: exit %d\n%s", code, stderr)
 	}
-	for name, text := range map[string]string{"relative": "state_dir: x\n", "twice": "state_dir: " + state + "\nstate_dir: /y\n", "no yaml": "a: [\n"} {
-		if _, stderr, code := run(t.Context(), "start-guard", "--config", write(t, text)); code != 2 || stderr == "" {
-			t.Errorf("%s: exit %d\n%s", name, code, stderr)
-		}
-	}
 	if err := os.WriteFile(filepath.Join(state, "journal.json"), []byte("not a journal"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if _, stderr, code := run(t.Context(), "start-guard", "--config", typo); code != 1 || strings.Count(stderr, "\n") != 1 {
 		t.Errorf("an unreadable journal: exit %d\n%s", code, stderr)
+	}
+}
+
+// A mistake that hides state_dir keeps mysqld down only where a rebuild is
+// under way, or where nobody can tell; and it is said either way.
+func TestStartGuardWithABrokenConfiguration(t *testing.T) {
+	state, knows, live, marked, lost := t.TempDir(), t.TempDir(), t.TempDir(), t.TempDir(), t.TempDir()
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	must(datadir.Mark(marked, "rebuild r1"))
+	must(os.WriteFile(filepath.Join(lost, "journal.json"), []byte("not a journal"), 0o600))
+	must(os.WriteFile(filepath.Join(knows, "last.json"), []byte(`{"datadir":"`+live+`"}`), 0o600))
+	file := filepath.Join(state, "a-file")
+	must(os.WriteFile(file, nil, 0o600))
+	for _, c := range []struct {
+		name, text, datadir string
+		code                int
+	}{
+		{"no yaml", "state_dir: STATE\na: [\n", "", 0},
+		{"no yaml above", "a: [\n 'state_dir': \"STATE\"  # here\n", live, 0},
+		{"twice", "state_dir: STATE\nstate_dir: /no/such\n", live, 0},
+		{"drop-in names another datadir", "state_dir: KNOWS\na: [\n", "/no/such/datadir", 0},
+		{"not told, no marker", "state_dir: [x\n", live, 0},
+		{"a rebuild, by one of two", "state_dir: STATE\nstate_dir: LOST\n", live, 2},
+		{"a rebuild", "state_dir: LOST\na: [\n", live, 2},
+		{"a marker", "state_dir: STATE\na: [\n", marked, 2},
+		{"not told, a marker", "state_dir: [x\n", marked, 2},
+		{"not told, datadir gone", "state_dir: [x\n", "/no/such/datadir", 2},
+		{"not told at all", "state_dir: x\n", "", 2},
+		{"in one line", "{state_dir: STATE, a: [\n", "", 2},
+		{"state_dir cannot be read", "state_dir: FILE\na: [\n", live, 2},
+	} {
+		conf := write(t, strings.NewReplacer("STATE", state, "KNOWS", knows, "LOST", lost, "FILE", file).Replace(c.text))
+		_, stderr, code := run(t.Context(), "start-guard", "--config", conf, "--datadir", c.datadir)
+		if code != c.code || !strings.Contains(stderr, conf+":") || strings.Contains(stderr, "may start, because") != (code == 0) {
+			t.Errorf("%s: exit %d, want %d\n%s", c.name, code, c.code, stderr)
+		}
 	}
 }
 

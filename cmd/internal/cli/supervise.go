@@ -118,7 +118,7 @@ func (a *app) startGuardCommand() *cobra.Command {
 		RunE: func(*cobra.Command, []string) error {
 			stateDir, _, err := bootStateDir(file)
 			if err != nil {
-				return err
+				return a.guardBlind(file, datadir, err)
 			}
 			return healing.StartGuard(stateDir, datadir)
 		},
@@ -126,4 +126,20 @@ func (a *app) startGuardCommand() *cobra.Command {
 	c.Flags().StringVar(&datadir, "datadir", "", "the datadir to look for a marker in, where the state directory does not know it")
 	configFlag(c, &file)
 	return c
+}
+
+// guardBlind answers where a broken configuration hides its state_dir. It must
+// not keep a database down that no rebuild has to do with, and systemd takes a
+// refusal for a start that was skipped: all it says is in the unit's journal.
+func (a *app) guardBlind(file, datadir string, broken error) error {
+	dirs, err := config.StateDirsIn(file)
+	if err != nil {
+		return broken
+	}
+	if err := healing.StartGuardBlind(dirs, datadir); err != nil {
+		return errors.Join(broken, err)
+	}
+	a.exit(broken)
+	_, _ = fmt.Fprintln(a.Stderr, "resilver: WARNING: mysqld may start, because nothing says that a rebuild is under way; but the sidecar does not run until this configuration is corrected")
+	return nil
 }
