@@ -57,6 +57,9 @@ func newMetrics(r *prometheus.Registry, cluster, version string) *metrics {
 	for _, o := range []watchdog.Result{watchdog.Healed, watchdog.Failed, watchdog.Cancelled, watchdog.RolledBack} {
 		m.rebuilds.WithLabelValues(string(o))
 	}
+	for _, id := range watchdog.GuardIDs() {
+		m.guards.WithLabelValues(id).Set(0)
+	}
 	for _, s := range watchdog.Steps() {
 		m.steps.WithLabelValues(string(s))
 	}
@@ -79,9 +82,16 @@ func (m *metrics) observed(_ watchdog.Observation, diag watchdog.Diagnosis, d wa
 	} else {
 		m.lag.DeleteLabelValues()
 	}
-	due := d.Rung == watchdog.RungRebuild
-	for _, g := range d.Guards {
-		m.guards.WithLabelValues(g.ID).Set(truth(due && g.Verdict != watchdog.Pass))
+	failing := map[string]bool{}
+	if d.Rung == watchdog.RungRebuild {
+		for _, g := range watchdog.Failing(d.Guards) {
+			failing[g.ID] = true
+		}
+	}
+	// Of all guards: one that this look left out must not stay at what an
+	// earlier one found.
+	for _, id := range watchdog.GuardIDs() {
+		m.guards.WithLabelValues(id).Set(truth(failing[id]))
 	}
 }
 
