@@ -107,11 +107,13 @@ func (h *Healer) Begin(ctx context.Context, order watchdog.Order) (watchdog.Reco
 		Donor: order.Decision.Donor, Method: order.Decision.Method, Guards: order.Decision.Guards,
 	}
 	r.j.Override, r.j.Primary = order.Override, order.Primary
-	if left, err := loadJournal(h.o.StateDir); err != nil || left != nil {
-		return watchdog.Record{}, errors.Join(err, &watchdog.Refusal{Guard: "lease", Reason: "an earlier rebuild of this node has not ended: see its journal in state_dir"})
-	}
+	// First: the journal of one that runs is nothing to look into.
 	if err := h.claim(r); err != nil {
 		return watchdog.Record{}, err
+	}
+	if left, err := loadJournal(h.o.StateDir); err != nil || left != nil {
+		h.unclaim(r)
+		return watchdog.Record{}, errors.Join(err, &watchdog.Refusal{Guard: "lease", Reason: "an earlier rebuild of this node has not ended: see its journal in state_dir"})
 	}
 	lease, err := h.o.Leases.Acquire(ctx, watchdog.Request{
 		ID: r.j.Record.ID, Donor: r.j.Record.Donor, Method: r.j.Record.Method,
