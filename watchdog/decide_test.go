@@ -229,10 +229,18 @@ func TestGuardIDsAreComplete(t *testing.T) {
 		if !slices.Contains(GuardIDs(), g.ID) {
 			t.Errorf("guard %s is not listed", g.ID)
 		}
+		if g.Overridable != slices.Contains(Overridable(), g.ID) {
+			t.Errorf("guard %s says overridable %t, the list says another", g.ID, g.Overridable)
+		}
 	}
 	for _, id := range GuardIDs() {
 		if !seen[id] {
 			t.Errorf("guard %s is listed and was not asked", id)
+		}
+	}
+	for _, id := range Overridable() {
+		if !slices.Contains(GuardIDs(), id) {
+			t.Errorf("%s may be overridden and is no guard", id)
 		}
 	}
 }

@@ -62,6 +62,13 @@ func GuardIDs() []string {
 		"errant", "staging-place", "starts-read-only", "source-account", "service", "encryption", "engines", "semi-sync", "disk-space", "versions"}
 }
 
+// Overridable are the names of the guards that a person may let fail. The
+// others stand for what nobody can make good by saying so.
+func Overridable() []string {
+	return []string{"node-excluded", "no-replicas-attached", "not-systemic", "not-delayed", "same-filters", "breaker",
+		"keep-serving", "budget-node", "budget-cluster", "cooldown", "size", "engines", "semi-sync"}
+}
+
 // Failing returns the guards that do not pass.
 func Failing(guards []Guard) []Guard {
 	var out []Guard

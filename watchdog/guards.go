@@ -187,8 +187,8 @@ func (g *guards) donors(cs []Candidate) {
 			waits = append(waits, c.Name+": "+strings.Join(c.Reasons, "; "))
 		}
 	}
-	if g.in.From != "" && len(cs) == 0 {
-		why = append(why, g.in.From+": "+wrongDonor(g.in))
+	if wrong := WrongDonor(g.in.View, g.in.From); wrong != "" {
+		why = append(why, wrong)
 	}
 	g.add("donor", false, "none", "one that fits", orText(strings.Join(why, " | ")), false)
 	g.add("donor-not-backuping", len(waits) == 0, orNone(waits), "NONE", strings.Join(waits, " | "), false)
@@ -213,11 +213,19 @@ func (g *guards) retention(cs []Candidate) {
 	g.answer("retention", worst, "the primary keeps the logs that the copy needs", false)
 }
 
-func wrongDonor(in Input) string {
-	if in.From == in.View.Self {
-		return "a node is never its own donor"
+// WrongDonor says why a person's choice cannot be a donor at all, whatever its
+// state; empty where it can be, or where nobody chose.
+func WrongDonor(v View, from string) string {
+	_, known := v.Nodes[from]
+	switch {
+	case from == "":
+		return ""
+	case from == v.Self:
+		return from + ": a node is never its own donor"
+	case !known:
+		return from + ": no node of this cluster has that name; `resilver status` lists them"
 	}
-	return "no node of this cluster has that name; `resilver status` lists them"
+	return ""
 }
 
 // facts: the guards that only a question to servers and disks can answer.

@@ -103,8 +103,8 @@ func TestRefusals(t *testing.T) {
 	for _, from := range []string{"db2", "db9"} {
 		_, stderr, code, err := db2.Resilver(ctx, "rebuild", "--from", from)
 		must(t, err)
-		if code != 3 || !strings.Contains(stderr, "donor") {
-			t.Errorf("--from %s: exit code %d, want 3 and guard donor: %s", from, code, stderr)
+		if code != 2 || !strings.Contains(stderr, "--from "+from+": ") {
+			t.Errorf("--from %s: exit code %d, want 2 and the node's name: %s", from, code, stderr)
 		}
 	}
 	// Too little room: what must stay free is more than there is.
@@ -113,7 +113,7 @@ func TestRefusals(t *testing.T) {
 	refuses(t, db2, "disk-space", time.Minute)
 	_, stderr, code, err := db2.Resilver(ctx, "rebuild", "--override", "disk-space")
 	must(t, err)
-	if code != 3 || !strings.Contains(stderr, "disk-space") {
+	if code != 2 || !strings.Contains(stderr, "nobody may override guard disk-space") {
 		t.Errorf("disk-space overridden: exit code %d: %s", code, stderr)
 	}
 	// Observe: it says what it would do.

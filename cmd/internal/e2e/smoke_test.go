@@ -39,23 +39,28 @@ func heal(t *testing.T, engine string) {
 }
 
 // TestRefusal: a person's rebuild of the primary is refused with exit code 3
-// and the guard, and nothing happens to it, whatever is overridden; so is one
-// of a replica by the other engine's method.
+// and the guard, and nothing happens to it; overriding a guard that nobody may
+// override is a mistake of usage, and nothing happens either. A replica is
+// refused by the other engine's method.
 func TestRefusal(t *testing.T) { refusal(t, lab.MySQL) }
 
 func refusal(t *testing.T, engine string) {
 	t.Parallel()
 	c := upOn(t, engine, nil)
 	before := statOf(t, c.Node(1))
-	for _, args := range [][]string{
-		{"rebuild"},
-		{"rebuild", "--override", "not-primary", "--override", "role-known"},
-		{"rebuild", "--from", "db2"},
+	for _, r := range []struct {
+		args []string
+		code int
+	}{
+		{[]string{"rebuild"}, 3},
+		{[]string{"rebuild", "--from", "db2"}, 3},
+		{[]string{"rebuild", "--override", "keep-serving"}, 3},
+		{[]string{"rebuild", "--override", "not-primary", "--override", "role-known"}, 2},
 	} {
-		_, stderr, code, err := c.Node(1).Resilver(t.Context(), args...)
+		_, stderr, code, err := c.Node(1).Resilver(t.Context(), r.args...)
 		must(t, err)
-		if code != 3 || !strings.Contains(stderr, "not-primary") {
-			t.Errorf("%v: exit code %d, want 3 with guard not-primary: %s", args, code, stderr)
+		if code != r.code || !strings.Contains(stderr, "not-primary") {
+			t.Errorf("%v: exit code %d, want %d and the guard not-primary: %s", r.args, code, r.code, stderr)
 		}
 	}
 	other := map[string]string{lab.MySQL: "mariabackup", lab.MariaDB: "clone"}[engine]

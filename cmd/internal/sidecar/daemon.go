@@ -5,6 +5,7 @@ import (
 	"errors"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"resilver/watchdog"
@@ -89,6 +90,12 @@ func (d *daemon) Rebuild(ctx context.Context, r admin.RebuildRequest) (admin.Reb
 		if !slices.Contains(watchdog.GuardIDs(), id) {
 			return admin.RebuildAnswer{}, admin.Usage("no guard is called %q; `resilver plan` lists them", id)
 		}
+		if !slices.Contains(watchdog.Overridable(), id) {
+			return admin.RebuildAnswer{}, admin.Usage("nobody may override guard %s; these can be: %s", id, strings.Join(watchdog.Overridable(), ", "))
+		}
+	}
+	if wrong := watchdog.WrongDonor(d.gossip.View(), r.From); wrong != "" {
+		return admin.RebuildAnswer{}, admin.Usage("--from %s", wrong)
 	}
 	wish := watchdog.Wish{Manual: true, From: r.From, Method: r.Method, Override: r.Override}
 	if r.Method == "auto" {
@@ -102,12 +109,24 @@ func (d *daemon) Rebuild(ctx context.Context, r admin.RebuildRequest) (admin.Reb
 	rec, err := d.healer.Begin(ctx, order)
 	var refusal *watchdog.Refusal
 	if errors.As(err, &refusal) {
-		return admin.RebuildAnswer{}, refusal
+		return admin.RebuildAnswer{}, atTheGrant(decision, refusal)
 	}
 	if err != nil {
 		return admin.RebuildAnswer{}, err
 	}
 	return admin.RebuildAnswer{ID: rec.ID, Donor: rec.Donor, Method: rec.Method, Token: rec.Token}, nil
+}
+
+// atTheGrant is a refusal that came after every guard had passed, told as that
+// guard's: what it wants, and whether it may be overridden.
+func atTheGrant(d watchdog.Decision, no *watchdog.Refusal) error {
+	i := slices.IndexFunc(d.Guards, func(g watchdog.Guard) bool { return g.ID == no.Guard })
+	if i < 0 {
+		return no
+	}
+	g := d.Guards[i]
+	g.Verdict, g.Reason = watchdog.Fail, no.Reason
+	return admin.Refuse([]watchdog.Guard{g})
 }
 
 // Cancel ends this node's rebuild, before its stop.

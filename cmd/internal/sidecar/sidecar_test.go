@@ -2,6 +2,7 @@ package sidecar
 
 import (
 	"context"
+	"errors"
 	"io"
 	"log/slog"
 	"net"
@@ -100,8 +101,20 @@ func TestWithoutMysqld(t *testing.T) {
 	if _, err := client.Rebuild(t.Context(), admin.RebuildRequest{}); err == nil || !strings.Contains(err.Error(), "role-known") {
 		t.Errorf("a person's rebuild: %v", err)
 	}
-	if _, err := client.Rebuild(t.Context(), admin.RebuildRequest{Override: []string{"no-such-guard"}}); err == nil || !strings.Contains(err.Error(), "no-such-guard") {
-		t.Errorf("an unknown guard overridden: %v", err)
+	for name, c := range map[string]struct {
+		req  admin.RebuildRequest
+		want string
+	}{
+		"an unknown guard overridden":   {admin.RebuildRequest{Override: []string{"no-such-guard"}}, `"no-such-guard"`},
+		"a firm guard overridden":       {admin.RebuildRequest{Override: []string{"cooldown", "not-primary"}}, "nobody may override guard not-primary"},
+		"from itself":                   {admin.RebuildRequest{From: "db1"}, "db1: a node is never its own donor"},
+		"from a node that nobody knows": {admin.RebuildRequest{From: "db9"}, "db9: no node of this cluster has that name"},
+	} {
+		_, err := client.Rebuild(t.Context(), c.req)
+		var no *admin.Error
+		if !errors.As(err, &no) || no.Code != admin.CodeUsage || !strings.Contains(no.Message, c.want) {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 	metrics := get(t, "http://"+cfg.HTTP.Listen+"/metrics")
 	for _, want := range []string{`resilver_build_info{`, `resilver_diagnosis{class="unreachable",cluster="test"} 1`, `resilver_lease_held 0`,
@@ -112,6 +125,29 @@ func TestWithoutMysqld(t *testing.T) {
 	}
 	if strings.Contains(metrics, "resilver_replica_lag_seconds{") {
 		t.Error("the lag is shown although it is not known")
+	}
+}
+
+// TestRefusedAtTheGrant: a refusal by raft says as much as the guard of that
+// name: what was seen and wanted, and whether a person may override it.
+func TestRefusedAtTheGrant(t *testing.T) {
+	d := watchdog.Decision{Guards: []watchdog.Guard{
+		{ID: "cooldown", Verdict: watchdog.Pass, Value: "none", Want: "over", Overridable: true},
+		{ID: "paused", Verdict: watchdog.Pass, Value: "no", Want: "no"},
+	}}
+	for _, want := range []watchdog.Guard{
+		{ID: "cooldown", Verdict: watchdog.Fail, Value: "none", Want: "over", Reason: "why", Overridable: true},
+		{ID: "paused", Verdict: watchdog.Fail, Value: "no", Want: "no", Reason: "why"},
+	} {
+		err := atTheGrant(d, &watchdog.Refusal{Guard: want.ID, Reason: "why"})
+		var no *admin.Error
+		if !errors.As(err, &no) || no.Code != admin.CodeRefused || len(no.Guards) != 1 || no.Guards[0] != want {
+			t.Errorf("%s: %#v", want.ID, err)
+		}
+	}
+	var other *watchdog.Refusal
+	if err := atTheGrant(d, &watchdog.Refusal{Guard: "step"}); !errors.As(err, &other) {
+		t.Errorf("a guard that no decision has: %v", err)
 	}
 }
 
