@@ -39,10 +39,11 @@ func (r *rebuild) conclude(err error) {
 		if rec.Outcome == watchdog.Failed && j.at(watchdog.StepAttach, watchdog.StepVerify) && !errors.Is(err, errTaken) {
 			rec.Error += "; the new copy stays in service, closed to clients: mend the cause, then `resilver ack` and `resilver rebuild`"
 		}
+		// Given up before the first step (it has no name then) or before stage.
 		// A copy that was begun has cost something, and is charged; so is one
 		// whose sidecar died, or one that dies each time would never meet its
 		// budget.
-		rec.Untouched = rec.Outcome == watchdog.Cancelled && !errors.Is(err, errDied) && j.at(watchdog.StepPreflight, watchdog.StepQuarantine)
+		rec.Untouched = rec.Outcome == watchdog.Cancelled && !errors.Is(err, errDied) && j.at("", watchdog.StepPreflight, watchdog.StepQuarantine)
 	})
 	if err := r.keepClosed(); err != nil {
 		r.log.Error("how open the server was is not written down; open it by hand", "error", err)

@@ -72,6 +72,9 @@ func (r *rebuild) guards(ctx context.Context, matters func(watchdog.Guard) bool)
 	for {
 		view := r.h.o.Cluster.View()
 		facts := r.h.Gather(ctx, view, r.from)
+		if ctx.Err() != nil { // whoever ended it is why, not what could not be asked any more
+			return facts, context.Cause(ctx)
+		}
 		d := watchdog.Decide(r.input(view, &facts), time.Now())
 		if err := r.note(func(j *Journal) { j.Record.Guards = d.Guards }); err != nil {
 			return facts, err

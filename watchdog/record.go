@@ -80,7 +80,7 @@ type Record struct {
 	OutageSeconds *float64   `json:"outage_seconds"`
 	Steps         []StepTime `json:"steps"`
 	Guards        []Guard    `json:"guards"`
-	// Untouched says that the rebuild ended before stop: its charge on the
-	// budgets is given back.
+	// Untouched says that the rebuild was given up before stage, and not by
+	// its sidecar's death: its charge on the budgets is given back.
 	Untouched bool `json:"untouched"`
 }
