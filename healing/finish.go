@@ -75,6 +75,15 @@ func outcomeOf(err error) watchdog.Result {
 // where the process ends before, the journal has the outcome for the next one.
 func (r *rebuild) settle() {
 	defer r.h.unclaim(r)
+	began := time.Now()
+	if err := r.note(func(j *Journal) {
+		if !j.at(watchdog.StepSettle) {
+			j.Stood = j.Step
+		}
+		j.Step, j.Done = watchdog.StepSettle, false
+	}); err != nil {
+		r.log.Error("journal not written", "error", err)
+	}
 	r.h.o.Failpoint("settle.begin")
 	for _, part := range []func(context.Context) error{r.tidy, r.release, r.forget} {
 		for {
@@ -92,6 +101,7 @@ func (r *rebuild) settle() {
 			}
 		}
 	}
+	r.h.o.Stepped(watchdog.StepSettle, time.Since(began))
 	r.h.mu.Lock()
 	r.h.last = r.j.Record
 	r.h.mu.Unlock()
@@ -163,7 +173,7 @@ func (r *rebuild) tidy(context.Context) error {
 		errs = append(errs, err)
 	case r.j.Staged.Ino != 0:
 		errs = append(errs, r.place.Discard(r.j.Staged))
-	case r.j.at(watchdog.StepStage):
+	case r.j.Stood == watchdog.StepStage:
 		// Made by a method, and not in the journal yet.
 		if staged, err := r.place.Adopt(datadir.NameNew, r.j.Live); err == nil {
 			errs = append(errs, r.place.Discard(staged))

@@ -30,7 +30,8 @@ type Journal struct {
 	ClusterID string         `json:"cluster_id"`
 	Token     uint64         `json:"token"`
 	Step      watchdog.Step  `json:"step"`
-	Done      bool           `json:"done"` // the step has ended; the next has not begun
+	Done      bool           `json:"done"`  // the step has ended; the next has not begun
+	Stood     watchdog.Step  `json:"stood"` // in settle: the step that the rebuild ended in
 	Time      watchdog.Stamp `json:"time"`
 	// Record is the rebuild as history will keep it. Its outcome is set once
 	// it is known; from then on only the release is left to do.

@@ -92,7 +92,7 @@ func (s *story) reached(snap snapshot) milestone {
 func stepMilestone(step watchdog.Step) milestone {
 	at := func(s watchdog.Step) int { return slices.Index(watchdog.Steps(), s) }
 	switch i := at(step); {
-	case i < at(watchdog.StepStage):
+	case i < at(watchdog.StepStage), step == watchdog.StepSettle: // a failed one is settled, too
 		return leased
 	case i <= at(watchdog.StepRehearse):
 		return copying

@@ -1,0 +1,75 @@
+package healing
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"resilver/healing/datadir"
+	"resilver/watchdog"
+)
+
+// TestSettleIsAStep: journal, status and metric show it like any other; what
+// the rebuild ended in stays known, also to a process that settles again.
+func TestSettleIsAStep(t *testing.T) {
+	var timed []watchdog.Step
+	var seen []*Journal
+	h := &Healer{life: context.Background()}
+	r := &rebuild{h: h, gone: true, log: slog.New(slog.DiscardHandler), j: Journal{Step: watchdog.StepStage, Record: watchdog.Record{ID: "r1", Outcome: watchdog.Failed}}}
+	h.running = r
+	h.o = Options{StateDir: t.TempDir(), Ended: func(watchdog.Record) {},
+		Stepped: func(s watchdog.Step, _ time.Duration) { timed = append(timed, s) },
+		Failpoint: func(string) {
+			j, err := loadJournal(h.o.StateDir)
+			if err != nil {
+				t.Error(err)
+			}
+			seen = append(seen, j)
+			if p := h.Progress(); p.Step != watchdog.StepSettle {
+				t.Errorf("status shows step %q", p.Step)
+			}
+		}}
+	r.settle()
+	h.running = r
+	r.settle()
+	if len(seen) != 2 || seen[0] == nil || seen[1] == nil {
+		t.Fatalf("journals: %v", seen)
+	}
+	for _, j := range seen {
+		if j.Step != watchdog.StepSettle || j.Done || j.Stood != watchdog.StepStage {
+			t.Errorf("the journal says step %q, done %t, stood %q", j.Step, j.Done, j.Stood)
+		}
+	}
+	if want := []watchdog.Step{watchdog.StepSettle, watchdog.StepSettle}; !slices.Equal(timed, want) {
+		t.Errorf("timed %v", timed)
+	}
+	if _, err := os.Stat(journalPath(h.o.StateDir)); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the journal is left: %v", err)
+	}
+}
+
+// TestSettleRemovesOnlyItsOwnCopy: a directory at new that the journal does
+// not know yet was made by this rebuild where it ended in stage; before that it
+// may be old data, and stays.
+func TestSettleRemovesOnlyItsOwnCopy(t *testing.T) {
+	for step, goes := range map[watchdog.Step]bool{watchdog.StepPreflight: false, watchdog.StepQuarantine: false, watchdog.StepStage: true} {
+		f := newHalf(t, step, false)
+		f.j.Staged, f.j.Record.Outcome = datadir.Ref{}, watchdog.Cancelled
+		place, err := datadir.PlaceFor(f.j.Live.Path, "")
+		f.do(t, err)
+		h := &Healer{life: context.Background(), o: Options{StateDir: f.state, Logger: slog.New(slog.DiscardHandler),
+			Ended: func(watchdog.Record) {}, Stepped: func(watchdog.Step, time.Duration) {}, Failpoint: func(string) {}}}
+		r := &rebuild{h: h, gone: true, place: place, log: h.o.Logger, j: *f.j}
+		r.settle()
+		_, err = os.Stat(filepath.Join(place.Root, datadir.NameNew))
+		if gone := errors.Is(err, fs.ErrNotExist); gone != goes {
+			t.Errorf("ended in %s: gone %t, want %t", step, gone, goes)
+		}
+	}
+}
