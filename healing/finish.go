@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
@@ -185,6 +186,9 @@ func (r *rebuild) tidy(context.Context) error {
 // prune keeps the quarantine within its bounds; what this rebuild set aside stays.
 func (r *rebuild) prune() error {
 	_, total, err := datadir.Free(r.place.Root)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // nothing was ever rebuilt here
+	}
 	if err != nil {
 		return err
 	}

@@ -73,3 +73,14 @@ func TestSettleRemovesOnlyItsOwnCopy(t *testing.T) {
 		}
 	}
 }
+
+// TestPruneWhereNothingWasRebuilt: a node without a staging area has nothing
+// to prune, and nothing to complain of.
+func TestPruneWhereNothingWasRebuilt(t *testing.T) {
+	f := newHalf(t, watchdog.StepStage, false)
+	f.do(t, os.RemoveAll(filepath.Dir(f.j.Staged.Path)))
+	place, err := datadir.PlaceFor(f.j.Live.Path, "")
+	f.do(t, err)
+	r := &rebuild{h: &Healer{o: Options{KeepFree: func(int64) int64 { return 1 }}}, place: place}
+	f.do(t, r.prune())
+}

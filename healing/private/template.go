@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -47,7 +48,23 @@ func template(ctx context.Context, area *os.Root, o Options, page string) (strin
 	if err := area.Rename(half, name); err != nil {
 		return "", fmt.Errorf("make a template: %w", err)
 	}
+	if err := dropTemplates(area, version); err != nil {
+		o.Logger.Warn("templates of other versions remain", "error", err)
+	}
 	return name, nil
+}
+
+// dropTemplates removes the templates of all versions but this one: the server
+// was upgraded, and nothing begins with them any more.
+func dropTemplates(area *os.Root, version string) error {
+	ours := regexp.MustCompile("^" + regexp.QuoteMeta(nameTemplate+version) + "(-(4096|8192|16384|32768|65536))?$")
+	entries, err := fs.ReadDir(area.FS(), ".")
+	for _, e := range entries {
+		if name := e.Name(); strings.HasPrefix(name, nameTemplate) && !ours.MatchString(name) {
+			err = errors.Join(err, area.RemoveAll(name))
+		}
+	}
+	return err
 }
 
 // initialize makes a new datadir; root@localhost has no password in it.
