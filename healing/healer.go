@@ -207,6 +207,9 @@ func (h *Healer) Close() {
 }
 
 func (h *Healer) proveExchange(p datadir.Place) error {
+	if err := p.ProveMode(); err != nil {
+		return err
+	}
 	live, err := datadir.RefOf(p.Live.Path)
 	if err != nil {
 		return err

@@ -3,6 +3,7 @@ package datadir
 import (
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -40,6 +41,46 @@ func proveExchange(parentA, parentB string) error {
 		return err
 	}
 	_, err = Exchange(Undo(a, b))
+	return err
+}
+
+// ProveMode gives an empty directory beside the datadir the owner and mode of
+// the datadir, where that mode is more than permissions: a process without
+// CAP_FSETID, or in systemd's RestrictSUIDSGID=, cannot make a set-group-ID
+// directory, and should know that before it has copied anything. A failure is
+// a *PlaceError.
+func (p Place) ProveMode() error {
+	if p.Live.Mode&^0o777 == 0 {
+		return nil
+	}
+	if err := p.proveMode(); err != nil {
+		return &PlaceError{Reason: fmt.Sprintf("the datadir's mode, %04o, cannot be given to a copy (%v): chmod it to %04o, or let the sidecar set such modes (RestrictSUIDSGID=, CAP_FSETID)",
+			p.Live.Mode, err, p.Live.Mode&0o777)}
+	}
+	return nil
+}
+
+func (p Place) proveMode() error {
+	ref, remove, err := probeDir(filepath.Dir(p.Live.Path), ".resilver-probe-m-"+rand.Text())
+	if err != nil {
+		return err
+	}
+	defer remove()
+	dir, err := ref.open()
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	if err := (owning{uid: p.Live.UID, gid: p.Live.GID, label: p.Live.Label}).give(dir); err != nil {
+		return err
+	}
+	if err := unix.Fchmod(int(dir.Fd()), p.Live.Mode); err != nil {
+		return err
+	}
+	st, err := statFile(dir)
+	if err == nil && st.Mode&0o7777 != p.Live.Mode {
+		err = fmt.Errorf("it becomes %04o", st.Mode&0o7777)
+	}
 	return err
 }
 
