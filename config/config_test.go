@@ -133,8 +133,6 @@ func TestProblemsHaveTheirPlace(t *testing.T) {
 		"preserve":           {minimal + "rebuild: {preserve: [../x]}\n", `f.yaml:2:22: rebuild.preserve[0]: "../x" is not the name of a file in the datadir; no directories; * and ? may stand for letters`},
 		"tool threads":       {minimal + "rebuild: {mariabackup: {parallel: 0}}\n", "f.yaml:2:35: rebuild.mariabackup.parallel: 0 is not a number of threads; 1 to 64"},
 		"tool memory":        {minimal + "rebuild: {xtrabackup: {use_memory: 1MiB}}\n", "f.yaml:2:36: rebuild.xtrabackup.use_memory: 1MiB is too little; 16MiB or more"},
-		"tool word":          {minimal + "rebuild: {xtrabackup: {args: [-psecret]}}\n", "f.yaml:2:31: rebuild.xtrabackup.args[0]: not a long option; write each as --name=value: no shell reads it"},
-		"tool password":      {minimal + "rebuild: {mariabackup: {args: [--throttle=5, --pass=x]}}\n", "f.yaml:2:46: rebuild.mariabackup.args[1]: a password does not belong on a command line, which everybody can read; let the tool in by unix_socket or auth_socket"},
 		"command":            {minimal + "mysql:\n  service: {kind: command, start: [/bin/a], stop: [/bin/b]}\n", "f.yaml:3:3: mysql.service.status: kind command needs this command; write it as a list, program first: no shell reads it"},
 		"supervise commands": {minimal + "mysql: {service: {start: [/bin/a]}}\n", "f.yaml:2:26: mysql.service.start: only kind command has commands; remove it, or set mysql.service.kind: command"},
 		"unit":               {minimal + "mysql: {service: {unit: mysql}}\n", `f.yaml:2:25: mysql.service.unit: "mysql" is not the name of a service; write it as ` + "`systemctl status` shows it, as mysql.service"},

@@ -15,20 +15,23 @@ import (
 // maxFile bounds a configuration file, in bytes.
 const maxFile = 1 << 20
 
+// Check looks for problems that this package cannot know of.
+type Check func(c *Config, bad func(path, message, cure string))
+
 // LoadFile is Load of the file at path.
-func LoadFile(path string) (*Config, error) {
+func LoadFile(path string, also ...Check) (*Config, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("read configuration: %w", err)
 	}
 	defer func() { _ = f.Close() }()
-	return Load(f, path)
+	return Load(f, path, also...)
 }
 
 // Load reads a configuration over the defaults and validates it. The error is
 // of type Problems, and holds all of them, where the text could be read; name
 // stands for the file in there. Warnings are no errors: see Config.Warnings.
-func Load(r io.Reader, name string) (*Config, error) {
+func Load(r io.Reader, name string, also ...Check) (*Config, error) {
 	data, err := io.ReadAll(io.LimitReader(r, maxFile+1))
 	if err != nil {
 		return nil, fmt.Errorf("read configuration %s: %w", name, err)
@@ -43,7 +46,11 @@ func Load(r io.Reader, name string) (*Config, error) {
 		cfg.Node.Name = hostName()
 	}
 	if readable {
-		problems = append(problems, without(cfg.check(), problems)...)
+		k := cfg.check()
+		for _, check := range also {
+			check(cfg, k.bad)
+		}
+		problems = append(problems, without(k.found, problems)...)
 	}
 	problems.sort()
 	if err := problems.err(); err != nil {

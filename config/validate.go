@@ -30,9 +30,9 @@ var steps = []string{"preflight", "quarantine", "stage", "prepare", "own", "rehe
 // Validate returns all Problems at once, or nil. It looks at the secret files
 // that are named, and at nothing else outside of c.
 func (c *Config) Validate() error {
-	problems := c.check()
-	problems.sort()
-	return problems.err()
+	k := c.check()
+	k.found.sort()
+	return k.found.err()
 }
 
 // checker collects problems.
@@ -45,7 +45,7 @@ func (k *checker) bad(path, message, cure string) {
 	k.found = append(k.found, k.problem(path, message, cure))
 }
 
-func (c *Config) check() Problems {
+func (c *Config) check() *checker {
 	k := &checker{origin: c.origin}
 	c.checkCluster(k)
 	c.checkMySQL(k)
@@ -53,7 +53,7 @@ func (c *Config) check() Problems {
 	c.checkRebuild(k)
 	c.checkService(k)
 	c.checkFiles(k)
-	return k.found
+	return k
 }
 
 func (c *Config) checkCluster(k *checker) {
@@ -188,24 +188,13 @@ const maxParallel = 64
 // leastMemory is less than a preparation of anything gets on with.
 const leastMemory = 16 << 20
 
-// argRule is a long option: no secret in a short one, no word by itself.
-var argRule = regexp.MustCompile(`^--[A-Za-z0-9][A-Za-z0-9_-]*(=.*)?$`)
-
+// check leaves the arguments to those who know the tools.
 func (t Tool) check(k *checker, path string) {
 	if t.Parallel < 1 || t.Parallel > maxParallel {
 		k.bad(path+".parallel", fmt.Sprintf("%d is not a number of threads", t.Parallel), fmt.Sprintf("1 to %d", maxParallel))
 	}
 	if t.UseMemory < leastMemory {
 		k.bad(path+".use_memory", fmt.Sprintf("%v is too little", t.UseMemory), "16MiB or more")
-	}
-	for i, arg := range t.Args {
-		at := fmt.Sprintf("%s.args[%d]", path, i)
-		switch name, _, _ := strings.Cut(arg, "="); {
-		case !argRule.MatchString(arg):
-			k.bad(at, "not a long option", "write each as --name=value: no shell reads it")
-		case len(name) > 3 && strings.HasPrefix("--password", name):
-			k.bad(at, "a password does not belong on a command line, which everybody can read", "let the tool in by unix_socket or auth_socket")
-		}
 	}
 }
 

@@ -207,12 +207,13 @@ var refusedArgs = []string{
 	"tables", "tables-exclude", "tables-file", "target-dir", "version",
 }
 
-// CheckArgs says whether options may be added to a tool's command line.
+// CheckArgs says whether options may be added to a tool's command line. The
+// error does not show what may be a secret.
 func CheckArgs(args []string) error {
 	for _, arg := range args {
 		name := optionName(arg)
 		if !strings.HasPrefix(arg, "--") || name == "" {
-			return fmt.Errorf("%q is not a long option, as --name=value", arg)
+			return errors.New("an argument is not a long option, as --name=value")
 		}
 		for _, prefix := range []string{"loose-", "skip-", "enable-", "disable-"} {
 			name = strings.TrimPrefix(name, prefix)

@@ -50,6 +50,24 @@ func TestCheckConfig(t *testing.T) {
 	}
 }
 
+// Options that would change what a backup is are found beside everything else,
+// by check-config and by run; what may be a secret is not shown.
+func TestToolArgs(t *testing.T) {
+	bad := write(t, loopback+"lease: {ttl: 0s}\nrebuild:\n  mariabackup: {args: [--throttle=5, --pass=hidden]}\n  xtrabackup: {args: [-phidden, --stream=tar]}\n")
+	for _, args := range [][]string{{"check-config", bad}, {"run", "--config", bad}} {
+		_, stderr, code := run(t.Context(), args...)
+		for _, want := range []string{":3:14: lease.ttl: ", ":5:38: rebuild.mariabackup.args[1]: --pass cannot be added",
+			":6:23: rebuild.xtrabackup.args[0]: an argument is not a long option", ":6:33: rebuild.xtrabackup.args[1]: --stream cannot be added"} {
+			if !strings.Contains(stderr, bad+want) {
+				t.Errorf("%v: no %s in\n%s", args, want, stderr)
+			}
+		}
+		if code != 2 || strings.Contains(stderr, "hidden") {
+			t.Errorf("%v: exit %d\n%s", args, code, stderr)
+		}
+	}
+}
+
 func TestRunRefusesConfiguration(t *testing.T) {
 	open := write(t, "cluster: {name: a, join: ['192.0.2.1:7373'], bind: 0.0.0.0}\n")
 	_, stderr, code := run(t.Context(), "run", "--config", open)

@@ -59,6 +59,17 @@ func trim(p []byte) string {
 	return string(p)
 }
 
+// onEngines runs a proof on each engine, side by side.
+func onEngines(t *testing.T, proof func(t *testing.T, engine string)) {
+	t.Parallel()
+	for _, engine := range lab.Engines() {
+		t.Run(engine, func(t *testing.T) {
+			t.Parallel()
+			proof(t, engine)
+		})
+	}
+}
+
 // up starts a lab of three MySQL nodes that ends with the test.
 func up(t *testing.T, set map[string]string) *lab.Cluster {
 	t.Helper()

@@ -13,9 +13,10 @@ import (
 // from the closing of the old server to the release of the lease. Before the
 // old server was ended on purpose it goes on serving, opened again; after
 // that the rebuild goes forward. Every time the replica ends healed.
-func TestInvariant5KilledFromStopOn(t *testing.T) {
-	t.Parallel()
-	c := up(t, map[string]string{"policy.cooldown": "1s"})
+func TestInvariant5KilledFromStopOn(t *testing.T) { onEngines(t, killedFromStopOn) }
+
+func killedFromStopOn(t *testing.T, engine string) {
+	c := upOn(t, engine, map[string]string{"policy.cooldown": "1s"})
 	n := c.Node(2)
 	stopLoad := underLoad(t, c)
 	done := 0

@@ -16,9 +16,10 @@ import (
 
 // TestTwoBrokenAtOnce: one replica lacks a row, the other was left behind by a
 // purge. They are rebuilt one after the other, from whatever is healthy.
-func TestTwoBrokenAtOnce(t *testing.T) {
-	t.Parallel()
-	c := up(t, nil)
+func TestTwoBrokenAtOnce(t *testing.T) { onEngines(t, twoBrokenAtOnce) }
+
+func twoBrokenAtOnce(t *testing.T, engine string) {
+	c := upOn(t, engine, nil)
 	db2, db3 := c.Node(2), c.Node(3)
 	id2, id3 := identityOf(t, db2), identityOf(t, db3)
 	stopLoad := underLoad(t, c)
@@ -49,9 +50,10 @@ func TestTwoBrokenAtOnce(t *testing.T) {
 
 // TestPurgedHeals under steady writes, and the other curable faults one after
 // the other on the same replica.
-func TestCurableFaultsHeal(t *testing.T) {
-	t.Parallel()
-	c := up(t, map[string]string{"policy.cooldown": "1s"})
+func TestCurableFaultsHeal(t *testing.T) { onEngines(t, curableFaultsHeal) }
+
+func curableFaultsHeal(t *testing.T, engine string) {
+	c := upOn(t, engine, map[string]string{"policy.cooldown": "1s"})
 	n := c.Node(2)
 	stopLoad := underLoad(t, c)
 	for i, fault := range []string{"purged", "duplicate-key", "table-missing"} {
@@ -67,9 +69,10 @@ func TestCurableFaultsHeal(t *testing.T) {
 
 // TestKilledInStage: a sidecar that dies by SIGKILL in the middle of the copy
 // throws the copy away, starts over and heals.
-func TestKilledInStage(t *testing.T) {
-	t.Parallel()
-	c := up(t, nil)
+func TestKilledInStage(t *testing.T) { onEngines(t, killedInStage) }
+
+func killedInStage(t *testing.T, engine string) {
+	c := upOn(t, engine, nil)
 	n := c.Node(2)
 	before := identityOf(t, n)
 	stopLoad := underLoad(t, c)
@@ -94,9 +97,10 @@ func TestKilledInStage(t *testing.T) {
 
 // TestKilledWhileCopying lets the copy run for a moment before the sidecar is
 // killed from outside, and looks for what it may have left running.
-func TestKilledWhileCopying(t *testing.T) {
-	t.Parallel()
-	c := up(t, map[string]string{"donor.max_rate": "4MiB"})
+func TestKilledWhileCopying(t *testing.T) { onEngines(t, killedWhileCopying) }
+
+func killedWhileCopying(t *testing.T, engine string) {
+	c := upOn(t, engine, map[string]string{"donor.max_rate": "4MiB"})
 	n := c.Node(3)
 	before := identityOf(t, n)
 	stopLoad := underLoad(t, c)

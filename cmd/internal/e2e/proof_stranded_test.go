@@ -54,11 +54,7 @@ func TestManagerGone(t *testing.T) {
 func asBefore(t *testing.T, n *lab.Node, before identity) {
 	t.Helper()
 	before.untouched(t, n)
-	v, err := n.Value(t.Context(), "SELECT CONCAT(@@read_only, @@super_read_only, @@offline_mode)")
-	must(t, err)
-	if v != "110" {
-		t.Errorf("read_only, super_read_only, offline_mode are %s, they were 110", v)
-	}
+	doors(t, n, replicaDoors)
 	status, err := n.Replica(t.Context())
 	must(t, err)
 	if status["Replica_IO_Running"] != "Yes" {

@@ -13,10 +13,9 @@ import (
 
 // TestHeal: a replica that lacks a row heals itself under steady writes, and
 // is afterwards who it was before.
-func TestHeal(t *testing.T) { heal(t, lab.MySQL) }
+func TestHeal(t *testing.T) { onEngines(t, heal) }
 
 func heal(t *testing.T, engine string) {
-	t.Parallel()
 	c := upOn(t, engine, nil)
 	n := c.Node(2)
 	before := identityOf(t, n)
@@ -42,10 +41,9 @@ func heal(t *testing.T, engine string) {
 // and the guard, and nothing happens to it; overriding a guard that nobody may
 // override is a mistake of usage, and nothing happens either. A replica is
 // refused by the other engine's method.
-func TestRefusal(t *testing.T) { refusal(t, lab.MySQL) }
+func TestRefusal(t *testing.T) { onEngines(t, refusal) }
 
 func refusal(t *testing.T, engine string) {
-	t.Parallel()
 	c := upOn(t, engine, nil)
 	before := statOf(t, c.Node(1))
 	for _, r := range []struct {
@@ -81,10 +79,9 @@ func refusal(t *testing.T, engine string) {
 
 // TestKilledInSwap: a sidecar that dies by SIGKILL right after the exchange,
 // with the replica away, heals it when it is started again.
-func TestKilledInSwap(t *testing.T) { killedInSwap(t, lab.MySQL) }
+func TestKilledInSwap(t *testing.T) { onEngines(t, killedInSwap) }
 
 func killedInSwap(t *testing.T, engine string) {
-	t.Parallel()
 	c := upOn(t, engine, nil)
 	n := c.Node(3)
 	before := identityOf(t, n)

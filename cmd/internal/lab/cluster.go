@@ -45,6 +45,7 @@ type setup struct {
 	Subnet   int               `json:"subnet"`
 	Nodes    int               `json:"nodes"`
 	Set      map[string]string `json:"set"`
+	Options  []string          `json:"options"` // of the servers
 }
 
 // description is lab.json.

@@ -46,7 +46,7 @@ func (n *Node) optionFile(s *Server, id identity) string {
 		lines = append(lines, s.engine.replicaOptions...)
 	}
 	lines = append(append(lines, small...), s.engine.paths(s.Root)...)
-	return strings.Join(lines, "\n") + "\n"
+	return strings.Join(append(lines, n.cluster.setup.Options...), "\n") + "\n"
 }
 
 // seedOptions is the my.cnf of a template while it is being made: nothing in

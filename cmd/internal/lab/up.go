@@ -19,6 +19,9 @@ type Options struct {
 	// Set are keys of the sidecars' configuration by dotted path, such as
 	// "policy.broken_for": "10s", with values as YAML.
 	Set map[string]string
+	// Mysqld are lines added last to every server's option file, such as
+	// "slave_parallel_threads=4".
+	Mysqld []string
 	// DataMB is how many megabytes of rows every node begins with.
 	DataMB int
 	// Binary is the path of resilver. Where it is empty, bare mysqlds run,
@@ -88,7 +91,7 @@ func Up(ctx context.Context, o Options) (_ *Cluster, err error) {
 	}
 	c := &Cluster{Dir: o.Dir, id: id, out: o.Out, engine: server.engine, setup: setup{
 		Engine: server.Engine, Version: server.Version, Mysqld: server.Mysqld, Client: server.Client,
-		Resilver: o.Binary, Sidecars: o.Binary != "", Nodes: o.Nodes, Set: o.Set,
+		Resilver: o.Binary, Sidecars: o.Binary != "", Nodes: o.Nodes, Set: o.Set, Options: o.Mysqld,
 	}}
 	if err := c.makeDir(); err != nil {
 		return nil, err
