@@ -67,7 +67,7 @@ func (r *rebuild) stageBy(ctx context.Context, m method.Method) error {
 	if err != nil {
 		return err
 	}
-	r.reported = copied.Reported
+	r.staged = copied
 	r.copied(copied.Bytes, copied.Bytes)
 	return r.note(func(j *Journal) { j.Staged, j.Record.Bytes = staged, copied.Bytes })
 }
@@ -202,7 +202,8 @@ func (r *rebuild) rehearse(ctx context.Context) error {
 	}
 	out, err := private.Rehearse(ctx, private.RehearseOptions{
 		Options: private.Options{Program: r.program(), Paths: r.paths, Area: r.place.Root, BootTimeout: bootTimeout, Logger: r.log},
-		Datadir: r.j.Staged.Path, Connect: r.h.o.Connect, Reported: r.reported, DonorExecuted: donor,
+		Datadir: r.j.Staged.Path, Connect: r.h.o.Connect, DonorExecuted: donor,
+		Reported: r.staged.Reported, Replicated: r.staged.Replicated,
 		AnyEngine: r.overridden("engines"),
 	})
 	if err != nil {

@@ -54,7 +54,7 @@ type rebuild struct {
 	password secret.Secret
 	unlock   []func() error
 	fitness  method.Facts      // of this server, for the methods
-	reported string            // GTID set reported with the backup
+	staged   method.Copy       // with what was reported of it
 	paths    map[string]string // the live server's variables that name places on disk
 
 	mu    sync.Mutex

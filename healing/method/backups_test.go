@@ -156,6 +156,10 @@ func TestBackupAdmits(t *testing.T) {
 			t.Errorf("%s: %v", says, err)
 		}
 	}
+	none := standIn(t, endless, func(o *method.BackupOptions) { o.Dirs = []string{t.TempDir()} })
+	if _, err := none.open(t.Context(), anyRequest); err == nil || !strings.Contains(err.Error(), "mariadb-backup is in none of") {
+		t.Errorf("no tool here: %v", err)
+	}
 	blind := standIn(t, endless, func(o *method.BackupOptions) {
 		o.Live = func(context.Context) (method.LiveServer, error) { return method.LiveServer{}, errors.New("no grants") }
 	})

@@ -57,7 +57,10 @@ type Job struct {
 // Copy is a staged copy.
 type Copy struct {
 	Reported string // GTID set reported with it, empty where the method reports none
-	Bytes    int64  // copied
+	// Replicated says that the set is what a donor that is a replica had
+	// applied of its source, and no transaction of its own.
+	Replicated bool
+	Bytes      int64 // copied
 }
 
 // check wants the staging directory in its place, and not there yet.

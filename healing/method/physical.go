@@ -130,8 +130,8 @@ func (p *Physical) stage(ctx context.Context, job Job, report func(done, total i
 	if is.kind != typeBackup {
 		return Copy{}, fmt.Errorf("the copy is %s, want %s", is.kind, typeBackup)
 	}
-	set, err := p.kind.position(dir)
-	return Copy{Reported: set, Bytes: n}, err
+	set, replicated, err := p.kind.position(dir)
+	return Copy{Reported: set, Replicated: replicated, Bytes: n}, err
 }
 
 // makeStaging makes the directory that the copy goes to, for its owner alone.

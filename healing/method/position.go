@@ -26,12 +26,13 @@ const maxInfo = 4 << 20
 // position is the GTID set at which the copy is consistent: what the donor had
 // executed of its source where it is a replica, else what it had written
 // itself. There is no third place to look: the table inside a copy of a
-// primary is empty or old.
-func (k *kind) position(dir *os.Root) (string, error) {
+// primary is empty or old. replicated says which of the two it is.
+func (k *kind) position(dir *os.Root) (set string, replicated bool, err error) {
 	for _, from := range []struct {
-		names []string
-		parse func(text string, valid func(string) error) (string, error)
-	}{{slaveInfoNames, parseSlaveInfo}, {binlogInfoNames, parseBinlogInfo}} {
+		names      []string
+		parse      func(text string, valid func(string) error) (string, error)
+		replicated bool
+	}{{slaveInfoNames, parseSlaveInfo, true}, {binlogInfoNames, parseBinlogInfo, false}} {
 		name, text, err := readInfo(dir, from.names)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
@@ -41,11 +42,11 @@ func (k *kind) position(dir *os.Root) (string, error) {
 			set, err = from.parse(text, validGTID[k.flavor])
 		}
 		if err != nil {
-			return "", fmt.Errorf("read the copy's position: %s: %w", name, err)
+			return "", false, fmt.Errorf("read the copy's position: %s: %w", name, err)
 		}
-		return set, nil
+		return set, from.replicated, nil
 	}
-	return "", fmt.Errorf("read the copy's position: there is neither %s nor %s", slaveInfoNames[0], binlogInfoNames[0])
+	return "", false, fmt.Errorf("read the copy's position: there is neither %s nor %s", slaveInfoNames[0], binlogInfoNames[0])
 }
 
 // slaveInfoSet is the statement that MariaDB's and Percona's tool write:

@@ -63,8 +63,8 @@ func TestPosition(t *testing.T) {
 		"two sources":                 {ToolMariabackup, map[string]string{slave: "SET GLOBAL gtid_slave_pos = '0-1-2';\nSET GLOBAL gtid_slave_pos = '1-1-2';\n"}, "", "several sources"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, err := kinds[c.tool].position(infoDir(t, c.files))
-			if got != c.want || (err == nil) != (c.want != "") || err != nil && !strings.Contains(err.Error(), c.says) {
+			got, replicated, err := kinds[c.tool].position(infoDir(t, c.files))
+			if got != c.want || replicated != (c.want != "" && c.files[slave] != "") || (err == nil) != (c.want != "") || err != nil && !strings.Contains(err.Error(), c.says) {
 				t.Errorf("%q, %v", got, err)
 			}
 		})
@@ -88,7 +88,7 @@ func TestPositionOfNoFile(t *testing.T) {
 		if err := mk(); err != nil {
 			t.Fatal(err)
 		}
-		if set, err := kinds[ToolMariabackup].position(root); err == nil {
+		if set, _, err := kinds[ToolMariabackup].position(root); err == nil {
 			t.Errorf("%s: %q", what, set)
 		}
 		if err := os.Remove(name); err != nil {

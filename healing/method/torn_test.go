@@ -95,12 +95,12 @@ func frame(t *testing.T, chunks [][]byte) framed {
 func framedOf(f framed) [][]byte { return append([][]byte{f.greeting}, f.parts...) }
 
 // file is a file as the tool streams it.
-func file(path string) []byte {
+func file(path, content string) []byte {
 	head := func(kind byte) []byte {
 		b := append([]byte("XBSTCK01\x00"), kind)
 		return append(binary.LittleEndian.AppendUint32(b, uint32(len(path))), path...)
 	}
-	data := []byte("hello")
+	data := []byte(content)
 	b := binary.LittleEndian.AppendUint64(head('P'), uint64(len(data)))
 	b = binary.LittleEndian.AppendUint32(binary.LittleEndian.AppendUint64(b, 0), crc32.ChecksumIEEE(data))
 	return slices.Concat(b, data, head('E'))
@@ -213,7 +213,7 @@ func TestTrapR22TornStreamsOfTheRealTools(t *testing.T) {
 	// Names that lead out of the staging directory are not unpacked, and mbstream
 	// says so with status 0.
 	for _, path := range []string{"../out", "/tmp/out", "t/../../out"} {
-		err := stage(framedOf(frame(t, append([][]byte{file(path)}, chunks...))))
+		err := stage(framedOf(frame(t, append([][]byte{file(path, "hello")}, chunks...))))
 		if err == nil || errors.Is(err, transfer.ErrTorn) {
 			t.Errorf("a file %s: %v", path, err)
 		}
@@ -275,4 +275,63 @@ func TestTrapX9ToolsThatFail(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A whole stream of a backup whose own words are not those of one: refused with
+// what and why, and nothing beside the staging directory is touched.
+func TestStageRefusesWhatIsNoBackup(t *testing.T) {
+	const binlog, slave, marks = "xtrabackup_binlog_info", "xtrabackup_slave_info", "xtrabackup_checkpoints"
+	const full = "backup_type = full-backuped\nfrom_lsn = 0\nto_lsn = 44404\nlast_lsn = 46956\n"
+	const uuid = "3e11fa47-71ca-11e1-9e33-c80aa9429562"
+	maria, xtra := mariabackup(t), standInMethod(t)
+	for name, c := range map[string]struct {
+		m     *method.Physical
+		files map[string]string
+		says  string // empty: it is taken
+	}{
+		"a backup":                   {maria, map[string]string{marks: full, binlog: "b.1\t4\t0-1-5\n"}, ""},
+		"no marks":                   {maria, map[string]string{binlog: "b.1\t4\t0-1-5\n"}, marks},
+		"an incremental one":         {maria, map[string]string{marks: strings.Replace(full, "full-backuped", "incremental", 1), binlog: "b.1\t4\t0-1-5\n"}, "incremental"},
+		"a prepared one":             {maria, map[string]string{marks: strings.Replace(full, "full-backuped", "log-applied", 1), binlog: "b.1\t4\t0-1-5\n"}, "log-applied"},
+		"no position":                {maria, map[string]string{marks: full}, "neither"},
+		"no gtid":                    {maria, map[string]string{marks: full, binlog: "b.1\t4\n"}, "names no GTID"},
+		"several lines":              {maria, map[string]string{marks: full, binlog: "b.1\t4\t0-1-5\nb.2\t9\t0-1-7\n"}, "no GTID position"},
+		"mysql's form":               {maria, map[string]string{marks: full, binlog: "b.1\t4\t" + uuid + ":1-5\n"}, "no GTID position"},
+		"an error in its place":      {maria, map[string]string{marks: full, binlog: "ERROR 1227 (42000): Access denied\n"}, "not understood"},
+		"a bad one of a replica":     {maria, map[string]string{marks: full, slave: "Failed to read\n", binlog: "b.1\t4\t0-1-5\n"}, "does not replicate by GTID"},
+		"mysql: a backup":            {xtra, map[string]string{marks: full, binlog: "b.1\t4\t" + uuid + ":1-5,\n" + uuid[:35] + "3:1-9\n"}, ""},
+		"mysql: no gtid":             {xtra, map[string]string{marks: full, binlog: "b.1\t4\n"}, "names no GTID"},
+		"mysql: mariadb's form":      {xtra, map[string]string{marks: full, binlog: "b.1\t4\t0-1-5\n"}, "no GTID set"},
+		"mysql: two logs, two lines": {xtra, map[string]string{marks: full, binlog: "b.1\t4\t" + uuid + ":1-5\nb.2\t4\t" + uuid + ":6-7\n"}, "no GTID set"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var chunks [][]byte
+			for path, content := range c.files {
+				chunks = append(chunks, file(path, content))
+			}
+			job := jobIn(t, over(t, framedOf(frame(t, chunks))...))
+			live := mkdir(t, filepath.Join(filepath.Dir(job.Area), "data"))
+			if err := os.WriteFile(live+"/ibdata1", []byte("live"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			_, err := c.m.Stage(t.Context(), job, func(int64, int64) {})
+			if (err == nil) != (c.says == "") || err != nil && !strings.Contains(err.Error(), c.says) {
+				t.Errorf("want %q: %v", c.says, err)
+			}
+			entries, _ := os.ReadDir(live)
+			if text, _ := os.ReadFile(live + "/ibdata1"); string(text) != "live" || len(entries) != 1 {
+				t.Errorf("the live data: %q, %v", text, entries)
+			}
+		})
+	}
+}
+
+// standInMethod is the method xtrabackup with the stand-in of the tool.
+func standInMethod(t *testing.T) *method.Physical {
+	t.Helper()
+	m, err := method.NewXtrabackup(method.PhysicalOptions{Dirs: []string{xtrabackupDir(t)}, StallTimeout: time.Minute, Logger: logger(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
 }

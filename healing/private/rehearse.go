@@ -27,6 +27,9 @@ type RehearseOptions struct {
 	// Reported is the GTID set reported with the backup, empty for CLONE; a
 	// copy of MariaDB is nothing without it.
 	Reported string
+	// Replicated says that the donor is a replica, and Reported its place in
+	// the source's history.
+	Replicated bool
 	// DonorExecuted is what the donor had executed, read after the copy ended.
 	DonorExecuted string
 	// AnyEngine lets tables pass that the copy has brought over empty.
@@ -134,13 +137,18 @@ func (o *RehearseOptions) gtids(ctx context.Context, db *replica.Server, execute
 	return set, true, err
 }
 
-// position is the set that a copy of MariaDB gets: the position reported with
-// it, and what of the donor's history lies before that.
+// position is the set that a copy of MariaDB gets: its position, and what of
+// the donor's history lies before that.
 func (o *RehearseOptions) position(ctx context.Context, db *replica.Server, executed string) (string, error) {
-	if err := PositionRule(ctx, GTIDSets{Executed: executed, Reported: o.Reported, Donor: o.DonorExecuted}, db.GTIDSubset); err != nil {
+	sets := GTIDSets{Executed: executed, Reported: o.Reported, Replicated: o.Replicated, Donor: o.DonorExecuted}
+	at, err := PositionRule(ctx, sets, db.GTIDSubset)
+	if err != nil {
 		return "", err
 	}
-	return db.GTIDPast(ctx, o.Reported, o.DonorExecuted)
+	if at != o.Reported {
+		o.Logger.Info("the copy is ahead of the position that was reported", "position", at, "reported", o.Reported)
+	}
+	return db.GTIDPast(ctx, at, o.DonorExecuted)
 }
 
 // detach removes what the donor's copy knows of its own source.

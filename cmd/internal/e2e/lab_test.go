@@ -79,6 +79,12 @@ func up(t *testing.T, set map[string]string) *lab.Cluster {
 // upOn does so on an engine.
 func upOn(t *testing.T, engine string, set map[string]string) *lab.Cluster {
 	t.Helper()
+	return upWith(t, lab.Options{Engine: engine, Set: set})
+}
+
+// upWith does so with more of the lab's options.
+func upWith(t *testing.T, o lab.Options) *lab.Cluster {
+	t.Helper()
 	base, err := lab.DefaultDir()
 	if err != nil {
 		t.Fatal(err)
@@ -97,7 +103,8 @@ func upOn(t *testing.T, engine string, set map[string]string) *lab.Cluster {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := lab.Up(t.Context(), lab.Options{Engine: engine, Dir: dir, DataMB: 20, Binary: binary, Set: set, Out: logWriter{t}})
+	o.Dir, o.DataMB, o.Binary, o.Out = dir, 20, binary, logWriter{t}
+	c, err := lab.Up(t.Context(), o)
 	if err != nil {
 		t.Fatal(errors.Join(err, release()))
 	}
