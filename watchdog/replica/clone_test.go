@@ -273,8 +273,22 @@ func TestPathsAndProtection(t *testing.T) {
 			t.Errorf("%s: %q, wanted %q", name, got, want)
 		}
 	}
-	// Nothing with a path in it is overlooked.
-	rows, err := lab.replica.root.QueryContext(ctx, "SHOW GLOBAL VARIABLES")
+	noPathIsMissing(t, lab.replica, paths)
+	p, err := protection(ctx, s)
+	if err != nil || !p.On || p.Source != "DYNAMIC" || p.ByOptionFile() {
+		t.Errorf("set at run time: %+v, %v", p, err)
+	}
+	for _, want := range []bool{true, false} {
+		if got := (Protection{On: want, Source: "GLOBAL", Path: "/etc/mysql/my.cnf"}).ByOptionFile(); got != want {
+			t.Errorf("by an option file that says %v: %v", want, got)
+		}
+	}
+}
+
+// noPathIsMissing wants every variable that holds a path among the paths.
+func noPathIsMissing(t *testing.T, n *node, paths map[string]string) {
+	t.Helper()
+	rows, err := n.root.QueryContext(t.Context(), "SHOW GLOBAL VARIABLES")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -290,14 +304,5 @@ func TestPathsAndProtection(t *testing.T) {
 	}
 	if err := rows.Err(); err != nil {
 		t.Fatal(err)
-	}
-	p, err := protection(ctx, s)
-	if err != nil || !p.On || p.Source != "DYNAMIC" || p.ByOptionFile() {
-		t.Errorf("set at run time: %+v, %v", p, err)
-	}
-	for _, want := range []bool{true, false} {
-		if got := (Protection{On: want, Source: "GLOBAL", Path: "/etc/mysql/my.cnf"}).ByOptionFile(); got != want {
-			t.Errorf("by an option file that says %v: %v", want, got)
-		}
 	}
 }

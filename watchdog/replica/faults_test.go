@@ -3,6 +3,7 @@ package replica
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -22,6 +23,8 @@ type fault struct {
 	heal    []string // run on the replica alone, after
 }
 
+// applierFaults are those that both engines word alike, each with the tables
+// as the one before left them.
 var applierFaults = []fault{
 	{"row-missing by DELETE", []string{"DELETE FROM t.f WHERE id=1"}, []string{"DELETE FROM t.f WHERE id=1"},
 		watchdog.ClassDivergent, watchdog.ReasonRowMissing, 1032, []string{"INSERT INTO t.f VALUES (1,'x')"}},
@@ -53,52 +56,59 @@ var applierFaults = []fault{
 		watchdog.ClassDivergent, watchdog.ReasonSchemaMismatch, 1054, []string{"ALTER TABLE t.g RENAME COLUMN y TO w"}},
 	{"schema-mismatch: dropped column", []string{"ALTER TABLE t.g DROP COLUMN ww"}, []string{"ALTER TABLE t.g DROP COLUMN ww"},
 		watchdog.ClassDivergent, watchdog.ReasonSchemaMismatch, 1091, []string{"ALTER TABLE t.g ADD COLUMN ww INT"}},
+	{"account-mismatch: exists", []string{"CREATE USER u1"}, []string{"CREATE USER u1"},
+		watchdog.ClassDivergent, watchdog.ReasonAccountMismatch, 1396, []string{"DROP USER u1"}},
+}
+
+// mysqlFaults are those that MySQL words in its own way.
+var mysqlFaults = []fault{
 	{"schema-mismatch: foreign key", []string{"SET foreign_key_checks=0", "DROP TABLE t.p2", "SET foreign_key_checks=1"},
 		[]string{"ALTER TABLE t.g ADD CONSTRAINT FOREIGN KEY (id) REFERENCES t.p2 (id)"},
 		watchdog.ClassDivergent, watchdog.ReasonSchemaMismatch, 1824, []string{"CREATE TABLE t.p2 (id INT PRIMARY KEY)", "INSERT INTO t.p2 VALUES (1)"}},
 	{"schema-mismatch: type", []string{"ALTER TABLE t.h MODIFY v INT"}, []string{"INSERT INTO t.h VALUES (5,'x')"},
 		watchdog.ClassDivergent, watchdog.ReasonSchemaMismatch, 13146, []string{"ALTER TABLE t.h MODIFY v VARCHAR(100)"}},
-	{"account-mismatch: exists", []string{"CREATE USER u1"}, []string{"CREATE USER u1"},
-		watchdog.ClassDivergent, watchdog.ReasonAccountMismatch, 1396, []string{"DROP USER u1"}},
 	{"account-mismatch: gone", []string{"DROP USER u1"}, []string{"GRANT SELECT ON t.* TO u1"},
 		watchdog.ClassDivergent, watchdog.ReasonAccountMismatch, 1410, []string{"CREATE USER u1"}},
 }
 
-func prepareFaults(t *testing.T) {
-	healthy(t)
-	lab.source.must(t, "DROP TABLE IF EXISTS t.f, t.g, t.h, t.d1, t.c, t.p, t.p2, t.q", "DROP DATABASE IF EXISTS u",
+func TestApplierFaults(t *testing.T) { lab.applierFaults(t, mysqlFaults) }
+
+// applierFaults injects one fault after the other, those of both engines first.
+func (p *pair) applierFaults(t *testing.T, own []fault) {
+	p.healthy(t)
+	p.source.must(t, "DROP TABLE IF EXISTS t.f, t.g, t.h, t.d1, t.c, t.p, t.p2, t.q", "DROP DATABASE IF EXISTS u",
 		"DROP DATABASE IF EXISTS n", "DROP USER IF EXISTS u1",
 		"CREATE TABLE t.f (id INT PRIMARY KEY, v VARCHAR(100))", "INSERT INTO t.f VALUES (1,'x'),(2,'x'),(3,'x')",
 		"CREATE TABLE t.g (id INT PRIMARY KEY, v INT)", "INSERT INTO t.g VALUES (1,1)", "CREATE TABLE t.h (id INT PRIMARY KEY, v VARCHAR(100))",
 		"CREATE TABLE t.d1 (id INT PRIMARY KEY)", "CREATE TABLE t.p (id INT PRIMARY KEY)", "INSERT INTO t.p VALUES (1)",
 		"CREATE TABLE t.c (id INT PRIMARY KEY, p INT, FOREIGN KEY (p) REFERENCES t.p (id))",
 		"CREATE TABLE t.p2 (id INT PRIMARY KEY)", "INSERT INTO t.p2 VALUES (1)", "CREATE DATABASE u")
-	healthy(t)
-}
-
-func TestApplierFaults(t *testing.T) {
-	prepareFaults(t)
-	for _, f := range applierFaults {
+	p.healthy(t)
+	for _, f := range slices.Concat(applierFaults, own) {
 		t.Run(f.name, func(t *testing.T) {
-			lab.replica.locally(t, f.replica...)
-			lab.source.must(t, f.source...)
-			last, err := lab.source.own.Executed(t.Context())
+			p.replica.locally(t, f.replica...)
+			before, err := p.source.own.Executed(t.Context())
 			if err != nil {
 				t.Fatal(err)
 			}
-			d := diagnosed(t, f.class, f.reason)
+			p.source.must(t, f.source...)
+			last, err := p.source.own.Executed(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			d := p.diagnosed(t, f.class, f.reason)
 			if d.Evidence.Errno != f.errno || d.Evidence.Thread != "applier" {
 				t.Errorf("evidence %+v, want errno %d", d.Evidence, f.errno)
 			}
-			if d.Evidence.GTID == "" || !contains(t, d.Evidence.GTID, last) {
-				t.Errorf("gtid %q is not in %s", d.Evidence.GTID, last)
+			if d.Evidence.GTID == "" || !p.contains(t, d.Evidence.GTID, last) || p.contains(t, d.Evidence.GTID, before) {
+				t.Errorf("gtid %q is not between %s and %s", d.Evidence.GTID, before, last)
 			}
 			// START only repeats it.
-			lab.replica.must(t, "STOP REPLICA", "START REPLICA")
-			diagnosed(t, f.class, f.reason)
-			lab.replica.locally(t, f.heal...)
-			lab.replica.must(t, "START REPLICA")
-			healthy(t)
+			p.replica.must(t, "STOP REPLICA", "START REPLICA")
+			p.diagnosed(t, f.class, f.reason)
+			p.replica.locally(t, f.heal...)
+			p.replica.must(t, "START REPLICA")
+			p.healthy(t)
 		})
 	}
 }
@@ -127,78 +137,100 @@ func (p *pair) diagnosed(t *testing.T, class watchdog.Class, reason string) watc
 	}
 }
 
-func TestLockWaitIsNotDivergence(t *testing.T) {
-	healthy(t)
-	lab.replica.must(t, "SET GLOBAL innodb_lock_wait_timeout=1", "SET GLOBAL replica_transaction_retries=0", "STOP REPLICA", "START REPLICA", "SET GLOBAL super_read_only=OFF")
-	tx, err := lab.replica.root.Begin()
+func TestLockWaitIsNotDivergence(t *testing.T) { lab.lockWait(t, "replica_transaction_retries") }
+
+// lockWait has a session of the replica hold a row for longer than the
+// applier waits and tries again; retries is the variable for that.
+func (p *pair) lockWait(t *testing.T, retries string) {
+	p.healthy(t)
+	p.replica.must(t, "SET GLOBAL innodb_lock_wait_timeout=1", "SET GLOBAL "+retries+"=0", "STOP REPLICA", "START REPLICA")
+	if !p.replica.maria {
+		p.replica.must(t, "SET GLOBAL super_read_only=OFF")
+	}
+	tx, err := p.replica.root.Begin()
 	if err != nil {
 		t.Fatal(err)
 	}
 	if _, err := tx.Exec("SELECT * FROM t.a WHERE id=1 FOR UPDATE"); err != nil {
 		t.Fatal(err)
 	}
-	lab.source.must(t, "UPDATE t.a SET v=UUID() WHERE id=1")
-	d := diagnosed(t, watchdog.ClassUnknown, watchdog.ReasonLockWait)
-	if d.Evidence.Errno != 1205 {
+	p.source.must(t, "UPDATE t.a SET v=UUID() WHERE id=1")
+	if d := p.diagnosed(t, watchdog.ClassUnknown, watchdog.ReasonLockWait); d.Evidence.Errno != 1205 {
 		t.Errorf("%+v", d)
 	}
 	if err := tx.Rollback(); err != nil {
 		t.Fatal(err)
 	}
-	lab.replica.must(t, "SET GLOBAL innodb_lock_wait_timeout=50", "SET GLOBAL replica_transaction_retries=10",
-		"SET GLOBAL super_read_only=ON", "STOP REPLICA", "START REPLICA")
-	healthy(t)
+	if !p.replica.maria {
+		p.replica.must(t, "SET GLOBAL super_read_only=ON")
+	}
+	p.replica.must(t, "SET GLOBAL innodb_lock_wait_timeout=50", "SET GLOBAL "+retries+"=10", "STOP REPLICA", "START REPLICA")
+	p.healthy(t)
 }
 
 func TestStoppedThreads(t *testing.T) {
-	healthy(t)
-	s, ctx := lab.replica.own, t.Context()
-	lab.replica.must(t, "STOP REPLICA IO_THREAD")
-	diagnosed(t, watchdog.ClassStopped, watchdog.ReasonReceiverStopped)
-	lab.replica.must(t, "STOP REPLICA")
-	diagnosed(t, watchdog.ClassStopped, watchdog.ReasonThreadsStopped)
-	lab.replica.must(t, "START REPLICA IO_THREAD")
-	diagnosed(t, watchdog.ClassStopped, watchdog.ReasonApplierStopped)
+	lab.stoppedThreads(t, "SELECT PROCESSLIST_ID FROM performance_schema.threads WHERE NAME='thread/sql/replica_sql'", watchdog.ReasonApplierKilled)
+}
+
+// stoppedThreads stops the threads in every way; applier asks for the id of
+// that thread, killed is the reason once it was killed.
+func (p *pair) stoppedThreads(t *testing.T, applier, killed string) {
+	p.healthy(t)
+	s, ctx := p.replica.own, t.Context()
+	p.replica.must(t, "STOP REPLICA IO_THREAD")
+	p.diagnosed(t, watchdog.ClassStopped, watchdog.ReasonReceiverStopped)
+	p.replica.must(t, "STOP REPLICA")
+	p.diagnosed(t, watchdog.ClassStopped, watchdog.ReasonThreadsStopped)
+	p.replica.must(t, "START REPLICA IO_THREAD")
+	p.diagnosed(t, watchdog.ClassStopped, watchdog.ReasonApplierStopped)
 	for range 2 {
 		if err := s.StartReplica(ctx); err != nil {
 			t.Fatal(err)
 		}
 	}
-	healthy(t)
-	id := lab.replica.value(t, "SELECT PROCESSLIST_ID FROM performance_schema.threads WHERE NAME='thread/sql/replica_sql'")
-	lab.replica.must(t, "KILL "+id)
-	diagnosed(t, watchdog.ClassStopped, watchdog.ReasonApplierKilled)
+	p.healthy(t)
+	p.replica.must(t, "KILL "+p.replica.value(t, applier))
+	p.diagnosed(t, watchdog.ClassStopped, killed)
 	if err := s.StartReplica(ctx); err != nil {
 		t.Fatal(err)
 	}
-	healthy(t)
+	p.healthy(t)
 }
 
 func TestWrongPassword(t *testing.T) {
-	healthy(t)
-	lab.source.must(t, "ALTER USER repl@'%' IDENTIFIED BY 'other'")
-	lab.replica.must(t, "STOP REPLICA IO_THREAD", "START REPLICA IO_THREAD")
-	d := diagnosed(t, watchdog.ClassCredential, watchdog.ReasonAccessDenied)
+	lab.wrongPassword(t, 13120, func() {
+		// After its retries MySQL gives up; the fault is the same.
+		until(t, "the receiver to give up", func() bool {
+			obs := lab.replica.own.Observe(t.Context())
+			return obs.Reachable && obs.Sources[0].Receiver.Running == watchdog.ThreadStopped
+		})
+		lab.diagnosed(t, watchdog.ClassCredential, watchdog.ReasonAccessDenied)
+	})
+}
+
+// wrongPassword takes everything from the account that it needs; noRight is
+// the server's number for a missing privilege.
+func (p *pair) wrongPassword(t *testing.T, noRight int, then func()) {
+	p.healthy(t)
+	again := func() { p.replica.must(t, "STOP REPLICA IO_THREAD", "START REPLICA IO_THREAD") }
+	p.source.must(t, "ALTER USER repl@'%' IDENTIFIED BY 'other'")
+	again()
+	d := p.diagnosed(t, watchdog.ClassCredential, watchdog.ReasonAccessDenied)
 	if d.Evidence.Errno != 1045 || strings.Contains(fmt.Sprint(d), replPassword) {
 		t.Errorf("%+v", d)
 	}
-	// After its retries MySQL gives up; the fault is the same.
-	until(t, "the receiver to give up", func() bool {
-		obs := lab.replica.own.Observe(t.Context())
-		return obs.Reachable && obs.Sources[0].Receiver.Running == watchdog.ThreadStopped
-	})
-	diagnosed(t, watchdog.ClassCredential, watchdog.ReasonAccessDenied)
-	lab.source.must(t, "ALTER USER repl@'%' IDENTIFIED BY "+literal(replPassword), "ALTER USER repl@'%' ACCOUNT LOCK")
-	lab.replica.must(t, "START REPLICA IO_THREAD")
-	diagnosed(t, watchdog.ClassCredential, watchdog.ReasonAccountLocked)
-	lab.source.must(t, "ALTER USER repl@'%' ACCOUNT UNLOCK", "REVOKE REPLICATION SLAVE ON *.* FROM repl@'%'")
-	lab.replica.must(t, "STOP REPLICA IO_THREAD", "START REPLICA IO_THREAD")
-	if d := diagnosed(t, watchdog.ClassCredential, watchdog.ReasonAccessDenied); d.Evidence.Errno != 13120 && d.Evidence.Errno != 1045 {
+	then()
+	p.source.must(t, "ALTER USER repl@'%' IDENTIFIED BY "+literal(replPassword), "ALTER USER repl@'%' ACCOUNT LOCK")
+	again()
+	p.diagnosed(t, watchdog.ClassCredential, watchdog.ReasonAccountLocked)
+	p.source.must(t, "ALTER USER repl@'%' ACCOUNT UNLOCK", "REVOKE REPLICATION SLAVE ON *.* FROM repl@'%'")
+	again()
+	if d := p.diagnosed(t, watchdog.ClassCredential, watchdog.ReasonAccessDenied); d.Evidence.Errno != noRight && d.Evidence.Errno != 1045 {
 		t.Errorf("%+v", d)
 	}
-	lab.source.must(t, "GRANT REPLICATION SLAVE ON *.* TO repl@'%'")
-	lab.replica.must(t, "STOP REPLICA IO_THREAD", "START REPLICA IO_THREAD")
-	healthy(t)
+	p.source.must(t, "GRANT REPLICATION SLAVE ON *.* TO repl@'%'")
+	again()
+	p.healthy(t)
 }
 
 func TestSourceDown(t *testing.T) {
@@ -242,7 +274,7 @@ func TestPurged(t *testing.T) {
 	if d := diagnosed(t, watchdog.ClassPurged, watchdog.ReasonPurged); d.Evidence.Errno != 13114 || d.Evidence.Thread != "receiver" {
 		t.Errorf("%+v", d)
 	}
-	if purged := lab.source.own.Observe(t.Context()).Purged; !contains(t, after, purged) {
+	if purged := lab.source.own.Observe(t.Context()).Purged; !lab.contains(t, after, purged) {
 		t.Errorf("purged %q", purged)
 	}
 	missing, err := lab.replica.own.GTIDSubtract(t.Context(), after, before)

@@ -4,17 +4,21 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 )
 
-// chores runs everything that the sidecar's account must be able to do, on a
+// chore is something that the sidecar's account must be able to do, tried on a
 // private server where nothing can be spoiled.
-var chores = []struct {
+type chore struct {
 	name string
 	do   func(context.Context, *Server) error
-}{
+}
+
+// firstChores and lastChore are those of both engines.
+var firstChores = []chore{
 	{"observe", func(ctx context.Context, s *Server) error {
 		if obs := s.Observe(ctx); !obs.Reachable {
 			return fmt.Errorf("%w: %s", ErrDenied, obs.Err)
@@ -22,16 +26,7 @@ var chores = []struct {
 		return nil
 	}},
 	{"size", func(ctx context.Context, s *Server) error { _, err := s.DataBytes(ctx); return err }},
-	{"contents", func(ctx context.Context, s *Server) error { _, err := s.MayHold(ctx); return err }},
 	{"donor", func(ctx context.Context, s *Server) error { _, err := s.MissingForDonor(ctx, "x"); return err }},
-	{"protection", func(ctx context.Context, s *Server) error { _, err := protection(ctx, s); return err }},
-	{"source", func(ctx context.Context, s *Server) error {
-		c, err := s.SourceConfig(ctx)
-		if err != nil {
-			return err
-		}
-		return s.Attach(ctx, c)
-	}},
 	{"threads", func(ctx context.Context, s *Server) error { return s.StartReplica(ctx) }},
 	{"close", func(ctx context.Context, s *Server) error {
 		before, err := s.Openness(ctx)
@@ -47,6 +42,20 @@ var chores = []struct {
 		}
 		return c.Undo(ctx)
 	}},
+}
+
+var lastChore = chore{"read-only off", func(ctx context.Context, s *Server) error { return s.Reopen(ctx, Openness{}) }}
+
+var mysqlChores = []chore{
+	{"contents", func(ctx context.Context, s *Server) error { _, err := s.MayHold(ctx); return err }},
+	{"protection", func(ctx context.Context, s *Server) error { _, err := protection(ctx, s); return err }},
+	{"source", func(ctx context.Context, s *Server) error {
+		c, err := s.SourceConfig(ctx)
+		if err != nil {
+			return err
+		}
+		return s.Attach(ctx, c)
+	}},
 	{"gtids", func(ctx context.Context, s *Server) error {
 		return errors.Join(stopReplica(ctx, s), s.RestoreGTIDs(ctx, "11111111-1111-1111-1111-111111111111:1-5:tag:1"))
 	}},
@@ -58,7 +67,6 @@ var chores = []struct {
 		}
 		return s.OpenForClients(ctx, p, false)
 	}},
-	{"read-only off", func(ctx context.Context, s *Server) error { return s.Reopen(ctx, Openness{}) }},
 }
 
 // protection is what StartsReadOnly asks where nothing else closes the server.
@@ -80,24 +88,30 @@ func TestEveryGrantIsNeeded(t *testing.T) {
 	n.must(t, "CREATE DATABASE t", "CREATE USER gone@localhost", "CHANGE REPLICATION SOURCE TO SOURCE_HOST='127.0.0.1', SOURCE_PORT=1, SOURCE_USER='x', SOURCE_AUTO_POSITION=1",
 		"CREATE DEFINER=gone@localhost EVENT t.e1 ON SCHEDULE EVERY 1 DAY DO SELECT 1", "CREATE EVENT t.e2 ON SCHEDULE EVERY 1 DAY DO SELECT 1",
 		"DROP USER gone@localhost")
-	denied := func(leave string) (out []string) {
+	everyGrantIsNeeded(t, n, sidecarGrants, mysqlChores, func() {
 		n.must(t, "SET GLOBAL offline_mode=OFF", "SET GLOBAL super_read_only=OFF", "SET GLOBAL read_only=OFF", "ALTER EVENT t.e2 ENABLE",
-			"ALTER DEFINER=gone@localhost EVENT t.e1 ENABLE", "DROP USER IF EXISTS lean@localhost", "CREATE USER lean@localhost IDENTIFIED BY 'x'")
-		for _, g := range sidecarGrants {
-			for _, p := range privileges(g.privileges) {
-				if p+" ON "+g.on != leave {
-					n.must(t, "GRANT "+p+" ON "+g.on+" TO lean@localhost")
+			"ALTER DEFINER=gone@localhost EVENT t.e1 ENABLE")
+	})
+}
+
+// everyGrantIsNeeded does all chores with all grants, and with all but one;
+// anew makes the server what it was before.
+func everyGrantIsNeeded(t *testing.T, n *node, grants []grant, own []chore, anew func()) {
+	denied := func(leave string) (out []string) {
+		anew()
+		n.must(t, "DROP USER IF EXISTS lean@localhost", "CREATE USER lean@localhost IDENTIFIED BY 'x'")
+		for _, g := range grants {
+			for _, right := range privileges(g.privileges) {
+				if right+" ON "+g.on != leave {
+					n.must(t, "GRANT "+right+" ON "+g.on+" TO lean@localhost")
 				}
 			}
 		}
-		s, err := Open(Options{Socket: n.socket, User: "lean", Password: pw("x"), Timeout: 5 * time.Second, Logger: n.own.o.Logger})
-		if err != nil {
-			t.Fatal(err)
-		}
+		s := open(t, Options{Socket: n.socket, User: "lean", Password: pw("x"), Timeout: 5 * time.Second})
 		defer func() { _ = s.Disconnect() }()
-		for _, c := range chores {
+		for _, c := range slices.Concat(firstChores, own, []chore{lastChore}) {
 			switch err := c.do(t.Context(), s); {
-			case errors.Is(err, ErrDenied):
+			case errors.Is(err, ErrDenied), errno(err) == 1095: // ER_KILL_DENIED_ERROR
 				out = append(out, c.name)
 			case err != nil:
 				t.Errorf("without %q: %s: %v", leave, c.name, err)
@@ -108,12 +122,12 @@ func TestEveryGrantIsNeeded(t *testing.T) {
 	if failing := denied(""); len(failing) > 0 {
 		t.Fatalf("with all grants, denied: %v", failing)
 	}
-	for _, g := range sidecarGrants {
-		for _, p := range privileges(g.privileges) {
-			if failing := denied(p + " ON " + g.on); len(failing) == 0 {
-				t.Errorf("%s ON %s is not needed", p, g.on)
+	for _, g := range grants {
+		for _, right := range privileges(g.privileges) {
+			if failing := denied(right + " ON " + g.on); len(failing) == 0 {
+				t.Errorf("%s ON %s is not needed", right, g.on)
 			} else {
-				t.Logf("%s ON %s: for %v", p, g.on, failing)
+				t.Logf("%s ON %s: for %v", right, g.on, failing)
 			}
 		}
 	}

@@ -1,101 +1,31 @@
 package replica
 
 import (
-	"context"
-	"errors"
 	"testing"
-	"time"
-
-	"resilver/watchdog"
 )
 
 func TestMariaDBCloseToClients(t *testing.T) {
 	p := mariaPair(t)
-	p.healthy(t)
-	s, ctx := p.replica.own, t.Context()
-	client, err := p.replica.root.Conn(ctx)
+	client, err := p.replica.root.Conn(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer func() { _ = client.Close() }()
-	if _, err := client.ExecContext(ctx, "SET @x = 1"); err != nil {
+	if _, err := client.ExecContext(t.Context(), "SET @x = 1"); err != nil {
 		t.Fatal(err)
 	}
-	before, c := mariaClosed(t, p)
-	if err := c.Check(ctx); err != nil {
-		t.Error(err)
-	}
-	if err := client.PingContext(ctx); err == nil {
-		t.Error("a client's session is still there")
-	}
-	p.source.must(t, "REPLACE INTO t.a VALUES (2000,'while closed')")
-	if obs := s.Observe(ctx); !obs.Reachable || !obs.ReadOnly || obs.Sources[0].Receiver.Running != watchdog.ThreadStopped {
-		t.Errorf("closed, but: %+v", obs)
-	}
-	if err := c.Undo(ctx); err != nil {
-		t.Fatal(err)
-	}
-	if after, err := s.Openness(ctx); err != nil || after != before {
-		t.Errorf("%+v, wanted %+v, %v", after, before, err)
-	}
-	p.healthy(t)
+	p.closeAndUndo(t, func() {
+		if err := client.PingContext(t.Context()); err == nil {
+			t.Error("a client's session is still there")
+		}
+	})
 }
 
-func mariaClosed(t *testing.T, p *pair) (Openness, *Closed) {
-	t.Helper()
-	before, err := p.replica.own.Openness(t.Context())
-	if err != nil || !before.ReadOnly || before.OfflineMode || !before.ReceiverRunning {
-		t.Fatalf("%+v, %v", before, err)
-	}
-	c, err := p.replica.own.CloseToClients(t.Context(), before)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return before, c
-}
-
-// A promoter opens a closed server, and read_only never held him anyway: his
-// write waits for the lock all the same, and undoing leaves the server as he
-// wants it.
+// Here read_only never held a promoter anyway.
 func TestMariaDBPromotedWhileClosed(t *testing.T) {
 	p := mariaPair(t)
-	p.healthy(t)
-	s, ctx := p.replica.own, t.Context()
-	_, c := mariaClosed(t, p)
-	conn, err := p.replica.root.Conn(ctx)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, q := range []string{"SET sql_log_bin=0", "SET SESSION lock_wait_timeout=20", "SET GLOBAL read_only=OFF"} {
-		if _, err := conn.ExecContext(ctx, q); err != nil {
-			t.Fatal(err)
-		}
-	}
-	wrote := make(chan error, 1)
-	go func() {
-		_, err := conn.ExecContext(context.WithoutCancel(ctx), "INSERT INTO t.a VALUES (3000,'promoted')")
-		_ = conn.Close()
-		wrote <- err
-	}()
-	if err := c.Check(ctx); err == nil {
-		t.Error("a server opened by somebody counts as closed")
-	}
-	select {
-	case err := <-wrote:
-		t.Errorf("a write got through: %v", err)
-	case <-time.After(300 * time.Millisecond):
-	}
-	if err := c.Undo(ctx); err != nil {
-		t.Fatal(err)
-	}
-	if err := <-wrote; err != nil {
-		t.Errorf("the promoter's write: %v", err)
-	}
-	if after, err := s.Openness(ctx); err != nil || after != (Openness{}) {
-		t.Errorf("%+v, %v; wanted it open and its receiver left alone", after, err)
-	}
-	p.replica.locally(t, "DELETE FROM t.a WHERE id=3000")
-	p.replica.must(t, "SET GLOBAL read_only=ON", "START SLAVE")
+	p.promotedWhileClosed(t)
+	p.replica.must(t, "SET GLOBAL read_only=ON", "START REPLICA")
 	p.healthy(t)
 }
 
@@ -121,25 +51,7 @@ func TestMariaDBCloseToClientsHangs(t *testing.T) {
 	if err != nil || before.ReadOnly {
 		t.Fatal(before, err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-	defer cancel()
-	start := time.Now()
-	if c, err := s.CloseToClients(ctx, before); !errors.Is(err, ErrHung) {
-		if err == nil {
-			_ = c.Undo(t.Context())
-		}
-		t.Errorf("error: %v", err)
-	}
-	if took := time.Since(start); took > 8*time.Second {
-		t.Errorf("took %s", took)
-	}
-	discard(conn)
-	after, err := s.Openness(t.Context())
-	want := before
-	want.ReceiverRunning = after.ReceiverRunning // left alone where the server is writable
-	if err != nil || after != want {
-		t.Errorf("%+v, wanted %+v, %v", after, want, err)
-	}
+	p.closeInVain(t, conn, before, false)
 	before, err = s.Openness(t.Context())
 	if err != nil {
 		t.Fatal(err)

@@ -8,22 +8,9 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 )
 
-// mariaChores are everything that the sidecar's account must be able to do, on
-// a private server where nothing can be spoiled.
-var mariaChores = []struct {
-	name string
-	do   func(context.Context, *Server) error
-}{
-	{"observe", func(ctx context.Context, s *Server) error {
-		if obs := s.Observe(ctx); !obs.Reachable {
-			return fmt.Errorf("%w: %s", ErrDenied, obs.Err)
-		}
-		return nil
-	}},
-	{"size", func(ctx context.Context, s *Server) error { _, err := s.DataBytes(ctx); return err }},
+var mariaChores = []chore{
 	{"contents", func(ctx context.Context, s *Server) error {
 		c, err := s.MayHold(ctx)
 		if err == nil && len(c.Engines) != 1 {
@@ -31,7 +18,6 @@ var mariaChores = []struct {
 		}
 		return err
 	}},
-	{"donor", func(ctx context.Context, s *Server) error { _, err := s.MissingForDonor(ctx, "x"); return err }},
 	{"protection", func(ctx context.Context, s *Server) error { _, err := s.StartsReadOnly(ctx); return err }},
 	{"source", func(ctx context.Context, s *Server) error {
 		c, err := s.SourceConfig(ctx)
@@ -40,18 +26,6 @@ var mariaChores = []struct {
 		}
 		c.Filters = []Filter{{"REPLICATE_DO_DB", "t"}}
 		return s.Attach(ctx, c)
-	}},
-	{"threads", func(ctx context.Context, s *Server) error { return s.StartReplica(ctx) }},
-	{"close", func(ctx context.Context, s *Server) error {
-		before, err := s.Openness(ctx)
-		if err != nil {
-			return err
-		}
-		c, err := s.CloseToClients(ctx, before)
-		if err != nil {
-			return err
-		}
-		return c.Undo(ctx)
 	}},
 	{"gtids", func(ctx context.Context, s *Server) error {
 		return errors.Join(stopReplica(ctx, s), s.RestoreGTIDs(ctx, "0-1-5,0-2-9"))
@@ -66,7 +40,6 @@ var mariaChores = []struct {
 		}
 		return err
 	}},
-	{"read-only off", func(ctx context.Context, s *Server) error { return s.Reopen(ctx, Openness{}) }},
 }
 
 // The grants are enough for everything, and none of them can be left out.
@@ -78,48 +51,20 @@ func TestMariaDBEveryGrantIsNeeded(t *testing.T) {
 	if err := n.start(); err != nil {
 		t.Fatal(err)
 	}
-	n.must(t, "CREATE DATABASE t", "CREATE TABLE t.m (id INT) ENGINE=MEMORY", "CREATE EVENT t.e ON SCHEDULE EVERY 1 DAY DO SELECT 1", "CREATE USER lean@localhost IDENTIFIED BY 'x'", "CREATE USER client@localhost")
-	denied := func(leave string) (out []string) {
-		n.must(t, "STOP ALL SLAVES", "CHANGE MASTER TO MASTER_HOST='127.0.0.1', MASTER_PORT=1, MASTER_USER='x'", "SET GLOBAL read_only=OFF", "SET GLOBAL replicate_do_db=''", "ALTER EVENT t.e ENABLE", "DROP USER lean@localhost", "CREATE USER lean@localhost IDENTIFIED BY 'x'")
-		for _, g := range mariadbGrants {
-			for _, right := range privileges(g.privileges) {
-				if right+" ON "+g.on != leave {
-					n.must(t, "GRANT "+right+" ON "+g.on+" TO lean@localhost")
-				}
-			}
-		}
-		s := open(t, Options{Socket: n.socket, User: "lean", Password: pw("x"), Timeout: 5 * time.Second})
-		client := open(t, Options{Socket: n.socket, User: "client"}) // somebody whose session must be ended
-		if conn, err := client.db.Conn(t.Context()); err == nil {
-			t.Errorf("a client without BINLOG ADMIN set sql_log_bin: %v", conn.Close())
-		}
+	n.must(t, "CREATE DATABASE t", "CREATE TABLE t.m (id INT) ENGINE=MEMORY", "CREATE EVENT t.e ON SCHEDULE EVERY 1 DAY DO SELECT 1", "CREATE USER client@localhost")
+	everyGrantIsNeeded(t, n, mariadbGrants, mariaChores, func() {
+		n.must(t, "STOP ALL SLAVES", "CHANGE MASTER TO MASTER_HOST='127.0.0.1', MASTER_PORT=1, MASTER_USER='x'", "SET GLOBAL read_only=OFF", "SET GLOBAL replicate_do_db=''", "ALTER EVENT t.e ENABLE")
+		// Somebody whose session must be ended.
 		idle, err := n.root.Conn(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer func() { _ = idle.Close() }()
-		for _, c := range mariaChores {
-			switch err := c.do(t.Context(), s); {
-			case errors.Is(err, ErrDenied), errno(err) == 1095: // ER_KILL_DENIED_ERROR
-				out = append(out, c.name)
-			case err != nil:
-				t.Errorf("without %q: %s: %v", leave, c.name, err)
-			}
+		t.Cleanup(func() { _ = idle.Close() })
+		client := open(t, Options{Socket: n.socket, User: "client"})
+		if conn, err := client.db.Conn(t.Context()); err == nil {
+			t.Errorf("a client without BINLOG ADMIN set sql_log_bin: %v", conn.Close())
 		}
-		return out
-	}
-	if failing := denied(""); len(failing) > 0 {
-		t.Fatalf("with all grants, denied: %v", failing)
-	}
-	for _, g := range mariadbGrants {
-		for _, right := range privileges(g.privileges) {
-			if failing := denied(right + " ON " + g.on); len(failing) == 0 {
-				t.Errorf("%s ON %s is not needed", right, g.on)
-			} else {
-				t.Logf("%s ON %s: for %v", right, g.on, failing)
-			}
-		}
-	}
+	})
 }
 
 func TestMariaDBGrants(t *testing.T) {
@@ -214,21 +159,5 @@ func TestMariaDBPaths(t *testing.T) {
 			t.Errorf("%s: %q, wanted %q", name, got, want)
 		}
 	}
-	rows, err := p.replica.root.QueryContext(ctx, "SHOW GLOBAL VARIABLES")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = rows.Close() }()
-	for rows.Next() {
-		var name, value string
-		if err := rows.Scan(&name, &value); err != nil {
-			t.Fatal(err)
-		}
-		if _, ok := paths[name]; !ok && (strings.HasPrefix(value, "/") || strings.Contains(value, lab.dir)) {
-			t.Errorf("%s = %s is not among the paths", name, value)
-		}
-	}
-	if err := rows.Err(); err != nil {
-		t.Fatal(err)
-	}
+	noPathIsMissing(t, p.replica, paths)
 }
