@@ -34,6 +34,9 @@ type engine struct {
 	// restores says that the GTID state is not in the copy: it is always set
 	// to what was reported with the backup.
 	restores bool
+	// byFilesAlone says that nothing but the option files can have the server
+	// start closed to writers.
+	byFilesAlone bool
 }
 
 // engineOf knows a server by its variables: Aria is MariaDB's alone, and
@@ -140,6 +143,7 @@ var mariaDB = engine{
 	rehearsal:    mariaRehearsal,
 	prepared:     hasPrepared,
 	restores:     true,
+	byFilesAlone: true,
 }
 
 // mariaLogs are the options for the binary log of a rehearsal: with it goes

@@ -357,6 +357,18 @@ func TestRehearseMariaDB(t *testing.T) {
 			t.Errorf("reported %q: %v", reported, err)
 		}
 	}
+	// The option file was changed since the live server was started (R4).
+	text, err := os.ReadFile(live + "/my.cnf")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(live+"/my.cnf", []byte(strings.Replace(string(text), "read_only=ON\n", "", 1)), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	o.Reported = "0-1-40"
+	if _, err := Rehearse(t.Context(), o); err == nil || !strings.Contains(err.Error(), "open to writers") {
+		t.Errorf("open to writers: %v", err)
+	}
 }
 
 // TestTrapR21PreparedTransactions: a copy that has transactions which were

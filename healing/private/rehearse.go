@@ -87,6 +87,9 @@ func (o *RehearseOptions) dress(ctx context.Context, s *Server) (Rehearsed, erro
 	if err != nil {
 		return Rehearsed{}, err
 	}
+	if err := o.startsClosed(ctx, db); err != nil {
+		return Rehearsed{}, err
+	}
 	if err := o.detach(ctx, db); err != nil {
 		return Rehearsed{}, err
 	}
@@ -149,6 +152,23 @@ func (o *RehearseOptions) position(ctx context.Context, db *replica.Server, exec
 		o.Logger.Info("the copy is ahead of the position that was reported", "position", at, "reported", o.Reported)
 	}
 	return db.GTIDPast(ctx, at, o.DonorExecuted)
+}
+
+// startsClosed wants the option files, as they are now, to say that the copy
+// comes up closed to writers, where nothing else can. The live server only
+// knows what they said when it was started.
+func (o *RehearseOptions) startsClosed(ctx context.Context, db *replica.Server) error {
+	if !engineOf(o.Paths).byFilesAlone {
+		return nil
+	}
+	why, err := db.StartsReadOnly(ctx)
+	if err != nil {
+		return err
+	}
+	if why != "" {
+		return fmt.Errorf("the copy would come up open to writers: %s", why)
+	}
+	return nil
 }
 
 // detach removes what the donor's copy knows of its own source.

@@ -6,7 +6,7 @@ import "regexp"
 func mariaSealed() []string {
 	return []string{
 		"--skip-networking", "--event-scheduler=OFF", "--skip-slave-start", "--init-connect=", "--log-tc=tc.log",
-		"--read-only=OFF", "--innodb-read-only=OFF",
+		"--innodb-read-only=OFF",
 		"--loose-rpl-semi-sync-master-enabled=OFF", "--loose-rpl-semi-sync-slave-enabled=OFF",
 		"--loose-wsrep-on=OFF", "--loose-wsrep-provider=none", "--loose-feedback=OFF", "--loose-server-audit-logging=OFF",
 		"--general-log=OFF", "--slow-query-log=OFF", "--log-output=FILE",

@@ -64,10 +64,11 @@ func run(l launch) (*Server, error) {
 	started := make(chan error, 1)
 	go s.own(cmd, started)
 	if err := <-started; err != nil {
-		return nil, fmt.Errorf("start the %s server: %w", l.role, err)
-	}
-	if err := l.work.record(s.pid); err != nil {
-		return nil, errors.Join(fmt.Errorf("start the %s server: %w", l.role, err), s.Kill())
+		err = fmt.Errorf("start the %s server: %w", l.role, err)
+		if s.pid != 0 {
+			err = errors.Join(err, s.Kill())
+		}
+		return nil, err
 	}
 	l.logger.Info("private server started", "server", l.role, "pid", s.pid)
 	return s, nil
@@ -87,7 +88,7 @@ func (s *Server) own(cmd *exec.Cmd, started chan<- error) {
 		return
 	}
 	s.pid = cmd.Process.Pid
-	started <- nil
+	started <- s.work.record(s.pid) // as long as it is there, be it as a zombie
 	awaitExit(s.pid)
 	// Still a zombie: its number, and its group's, are ours until reaped.
 	s.mu.Lock()

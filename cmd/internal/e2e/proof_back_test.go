@@ -54,9 +54,10 @@ func rolledBack(t *testing.T, engine string) {
 // TestStoppedInStop: the sidecar is told to end, as systemd would, while the
 // old server is closed. It brings the replica back before it goes, or the next
 // one does.
-func TestStoppedInStop(t *testing.T) {
-	t.Parallel()
-	c := up(t, nil)
+func TestStoppedInStop(t *testing.T) { onEngines(t, stoppedInStop) }
+
+func stoppedInStop(t *testing.T, engine string) {
+	c := upOn(t, engine, nil)
 	n := c.Node(3)
 	before := identityOf(t, n)
 	stopLoad := underLoad(t, c)
@@ -83,9 +84,10 @@ func TestStoppedInStop(t *testing.T) {
 // TestServerDiesAfterTheSwap: mysqld is killed when it has just come up on the
 // new copy, before it is attached and while it is verified; its manager starts
 // it again, and the rebuild goes on.
-func TestServerDiesAfterTheSwap(t *testing.T) {
-	t.Parallel()
-	c := up(t, map[string]string{"policy.cooldown": "1s"})
+func TestServerDiesAfterTheSwap(t *testing.T) { onEngines(t, serverDies) }
+
+func serverDies(t *testing.T, engine string) {
+	c := upOn(t, engine, map[string]string{"policy.cooldown": "1s"})
 	n := c.Node(2)
 	for i, point := range []string{"start.end", "verify.begin"} {
 		before := identityOf(t, n)

@@ -76,9 +76,10 @@ func promotedAt(t *testing.T, engine, point string) {
 // TestTrapR6PrimaryChangesDuringTheCopy: another replica is promoted while
 // the copy is made. That rebuild is given up; the next one attaches to the
 // present primary.
-func TestTrapR6PrimaryChangesDuringTheCopy(t *testing.T) {
-	t.Parallel()
-	c := up(t, nil)
+func TestTrapR6PrimaryChangesDuringTheCopy(t *testing.T) { onEngines(t, primaryChanges) }
+
+func primaryChanges(t *testing.T, engine string) {
+	c := upOn(t, engine, nil)
 	db2, db3 := c.Node(2), c.Node(3)
 	gate := filepath.Join(t.TempDir(), "go-on")
 	restartWith(t, db2, "stage.end=wait:"+gate)

@@ -5,6 +5,7 @@ package e2e
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -74,15 +75,7 @@ func TestTrapR4ReadOnlyAtRunTimeOnly(t *testing.T) {
 	t.Parallel()
 	c := up(t, nil)
 	n := c.Node(3)
-	text, err := os.ReadFile(n.OptionFile())
-	must(t, err)
-	var kept []string
-	for _, line := range strings.Split(string(text), "\n") {
-		if !strings.HasPrefix(line, "super_read_only") && !strings.HasPrefix(line, "read_only") {
-			kept = append(kept, line)
-		}
-	}
-	must(t, os.WriteFile(n.OptionFile(), []byte(strings.Join(kept, "\n")), 0o644))
+	optionless(t, n)
 	before := identityOf(t, n)
 	stopLoad := underLoad(t, c)
 	stopPolls := neverWritable(t, n)
@@ -92,6 +85,48 @@ func TestTrapR4ReadOnlyAtRunTimeOnly(t *testing.T) {
 	stopLoad()
 	before.unchanged(t, n)
 	equal(t, c)
+}
+
+// TestTrapR4MariaDBIsRefused: MariaDB cannot be told beforehand how it starts,
+// and so such a replica is not rebuilt: by the guard where the server knows of
+// it, by the rehearsal where the option file was changed since it was started.
+func TestTrapR4MariaDBIsRefused(t *testing.T) {
+	t.Parallel()
+	c := upOn(t, lab.MariaDB, map[string]string{"policy.systemic_window": "6s"})
+	db2, db3 := c.Node(2), c.Node(3)
+	optionless(t, db3)
+	must(t, db3.StopServer(t.Context()))
+	must(t, db3.StartServer(t.Context()))
+	must(t, db3.SQL(t.Context(), "SET GLOBAL read_only=ON"))
+	must(t, db3.WaitReplicating(t.Context(), time.Minute))
+	before := identityOf(t, db3)
+	breakIt(t, c, db3, "duplicate-key")
+	refuses(t, db3, "starts-read-only", time.Minute)
+	quiet(t, c, 2*brokenFor)
+	before.untouched(t, db3)
+
+	optionless(t, db2)
+	before = identityOf(t, db2)
+	stopPolls := neverWritable(t, db2)
+	breakIt(t, c, db2, "row-missing")
+	if r := ended(t, db2, 1, 3*time.Minute); r.Outcome != watchdog.Failed || !strings.Contains(r.Error, "open to writers") {
+		t.Errorf("outcome %s: %s", r.Outcome, r.Error)
+	}
+	stopPolls()
+	before.untouched(t, db2)
+	doors(t, db2, replicaDoors)
+}
+
+// optionless takes the lines by which a replica starts read-only out of its
+// option file.
+func optionless(t *testing.T, n *lab.Node) {
+	t.Helper()
+	text, err := os.ReadFile(n.OptionFile())
+	must(t, err)
+	kept := slices.DeleteFunc(strings.Split(string(text), "\n"), func(line string) bool {
+		return strings.HasPrefix(line, "super_read_only") || strings.HasPrefix(line, "read_only")
+	})
+	must(t, os.WriteFile(n.OptionFile(), []byte(strings.Join(kept, "\n")), 0o644))
 }
 
 // TestDemo is `make demo` at its full size: both replicas heal, and nothing is
