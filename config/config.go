@@ -250,7 +250,7 @@ func Default() *Config {
 			MinFree:      Space{Percent: 5},
 			OldServer:    OldServerKill,
 			ServerUUID:   ServerUUIDKeep,
-			Preserve:     []string{"mysqld-auto.cnf", "mysql_upgrade_info", "*.pem"},
+			Preserve:     []string{"mysqld-auto.cnf", "mysql_upgrade_info", "debian-*.flag", "*.pem"},
 			Deadlines:    map[string]time.Duration{},
 			StallTimeout: 2 * time.Minute,
 			Mariabackup:  Tool{Parallel: 2, UseMemory: 1 << 30, Args: []string{}},

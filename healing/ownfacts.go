@@ -117,6 +117,9 @@ func (g *gathering) closed() {
 func (g *gathering) service() {
 	if !g.f.Self.Reachable {
 		g.f.Service.Err = g.f.Self.Err
+		if why, err := atWork(g.ctx, g.h.o.Service); err == nil && why != "" {
+			g.f.Service = watchdog.AnswerOf(why, nil)
+		}
 		return
 	}
 	status, err := g.h.o.Service.Status(g.ctx)

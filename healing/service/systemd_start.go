@@ -3,6 +3,7 @@ package service
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/dbus"
@@ -38,9 +39,12 @@ func (s *Systemd) Start(ctx context.Context) error {
 }
 
 // startTriggers starts the sockets before the server: systemd does not start a
-// socket whose service runs. The server comes without them, too.
+// socket whose service runs. The server comes without them, too. Once stopped,
+// one that is not enabled is forgotten, and no longer among the unit's own.
 func (s *Systemd) startTriggers(ctx context.Context, c *dbus.Conn, u unit, stopped []string) {
-	for _, name := range u.triggers {
+	names := append(slices.Clone(u.triggers), stopped...)
+	slices.Sort(names)
+	for _, name := range slices.Compact(names) {
 		t, err := unitOf(ctx, c, name)
 		// Connections that met a refusing guard make a socket fail for good.
 		tired := err == nil && t.active == stateFailed && t.result == resultStartLimit

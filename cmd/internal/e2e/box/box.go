@@ -7,7 +7,6 @@ import (
 	"os"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 )
 
@@ -25,10 +24,16 @@ func Start(ctx context.Context, image, hostname string) (*Box, error) {
 	if err := sweep(ctx); err != nil {
 		return nil, err
 	}
-	out, err := run(ctx, "docker", "run", "--detach", "--hostname", hostname, "--label", label+"="+strconv.Itoa(os.Getpid()),
+	return start(ctx, image, hostname)
+}
+
+// start starts a machine with further arguments of docker.
+func start(ctx context.Context, image, hostname string, args ...string) (*Box, error) {
+	argv := append([]string{"docker", "run", "--detach", "--hostname", hostname, "--label", label + "=" + strconv.Itoa(os.Getpid()),
 		"--cap-add", "SYS_ADMIN", "--cap-add", "NET_ADMIN", "--security-opt", "seccomp=unconfined",
 		"--tmpfs", "/run", "--tmpfs", "/run/lock", "--volume", "/sys/fs/cgroup:/sys/fs/cgroup:rw", "--cgroupns=host",
-		"--volume", "/var/lib", image, "/sbin/init")
+		"--volume", "/var/lib"}, args...)
+	out, err := run(ctx, append(argv, image, "/sbin/init")...)
 	if err != nil {
 		return nil, fmt.Errorf("start a machine: %w\n%s", err, tail(out))
 	}
@@ -37,24 +42,6 @@ func Start(ctx context.Context, image, hostname string) (*Box, error) {
 		return nil, errors.Join(err, b.Remove())
 	}
 	return b, nil
-}
-
-// sweep removes machines whose test is gone.
-func sweep(ctx context.Context) error {
-	out, err := run(ctx, "docker", "ps", "--all", "--filter", "label="+label, "--format", "{{.ID}} {{.Label \""+label+"\"}}")
-	if err != nil {
-		return fmt.Errorf("look for old machines: %w\n%s", err, tail(out))
-	}
-	for line := range strings.Lines(out) {
-		id, text, _ := strings.Cut(strings.TrimSpace(line), " ")
-		if pid, err := strconv.Atoi(text); err != nil || syscall.Kill(pid, 0) == nil {
-			continue
-		}
-		if err := (&Box{id: id}).Remove(); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // wait waits until systemd has started what it starts, well or not.

@@ -30,7 +30,8 @@ const (
 // machine is one box with resilver installed as deploy/systemd says.
 type machine struct {
 	*box.Box
-	t *testing.T
+	t    *testing.T
+	name string
 }
 
 // result is what the driver prints.
@@ -43,50 +44,61 @@ type result struct {
 	Seconds float64
 }
 
-// newMachine builds resilver and the driver, without what ties a program to
-// this machine's libraries, and installs both.
-func newMachine(t *testing.T) *machine {
+// programs builds resilver and the driver, without what ties a program to
+// this machine's libraries.
+func programs(t *testing.T) (dir string) {
 	t.Helper()
-	ctx := t.Context()
-	image, err := box.Image(ctx, t.Logf)
-	if err != nil {
-		t.Fatal(err)
-	}
-	bin := t.TempDir()
+	dir = t.TempDir()
 	for name, pkg := range map[string]string{"resilver": "resilver/cmd/resilver", "driver": "resilver/cmd/internal/e2e/systemd/driver"} {
-		cmd := exec.CommandContext(ctx, "go", "build", "-o", filepath.Join(bin, name), pkg)
+		cmd := exec.CommandContext(t.Context(), "go", "build", "-o", filepath.Join(dir, name), pkg)
 		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Fatalf("build %s: %v\n%s", pkg, err, out)
 		}
 	}
-	b, err := box.Start(ctx, image, "db1")
+	return dir
+}
+
+// newMachine starts a machine and installs the units, but does not enable them.
+func newMachine(t *testing.T) *machine {
+	t.Helper()
+	image, err := box.Image(t.Context(), t.Logf)
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := &machine{Box: b, t: t}
+	b, err := box.Start(t.Context(), image, "db1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := machineOf(t, b, "db1", programs(t))
+	for _, command := range unitCommands(t) {
+		if strings.HasPrefix(command, "install ") {
+			m.sh("cd /root/systemd && " + command)
+		}
+	}
+	m.sh("mkdir -m 700 " + state)
+	return m
+}
+
+// machineOf takes a box for the time of the test and copies to it what
+// a user would: the programs and deploy/systemd.
+func machineOf(t *testing.T, b *box.Box, name, bin string) *machine {
+	t.Helper()
+	m := &machine{Box: b, t: t, name: name}
 	t.Cleanup(func() {
 		if t.Failed() {
 			ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 			defer cancel()
 			out, _ := b.Run(ctx, "journalctl", "--no-pager", "--output=short-monotonic", "--lines=150", "--unit=mariadb.service", "--unit=mariadb.socket", "--unit=resilver*")
-			t.Logf("the machine's journal:\n%s", out)
+			t.Logf("the journal of %s:\n%s", name, out)
 		}
 		if err := b.Remove(); err != nil {
 			t.Error(err)
 		}
 	})
-	for from, to := range map[string]string{
-		filepath.Join(bin, "resilver"):                         "/usr/bin/resilver",
-		filepath.Join(bin, "driver"):                           "/usr/bin/driver",
-		filepath.Join(deploy, "resilver.service"):              "/etc/systemd/system/resilver.service",
-		filepath.Join(deploy, "resilver-finish.service"):       "/etc/systemd/system/resilver-finish.service",
-		filepath.Join(deploy, "mysql.service.d/resilver.conf"): "/root/resilver.conf",
-	} {
-		m.must(b.Copy(ctx, from, to))
+	for from, to := range map[string]string{filepath.Join(bin, "resilver"): "/usr/bin/resilver", filepath.Join(bin, "driver"): "/usr/bin/driver", deploy: "/root/systemd"} {
+		m.must(b.Copy(t.Context(), from, to))
 	}
-	m.sh("mkdir -p /etc/systemd/system/mysql.service.d && mv /root/resilver.conf /etc/systemd/system/mysql.service.d/")
-	m.sh("mkdir -m 700 " + state)
 	return m
 }
 
@@ -98,7 +110,7 @@ func (m *machine) must(err error) {
 }
 
 // in is the same machine for a test within the test.
-func (m *machine) in(t *testing.T) *machine { return &machine{Box: m.Box, t: t} }
+func (m *machine) in(t *testing.T) *machine { return &machine{Box: m.Box, t: t, name: m.name} }
 
 // sh runs a line of shell that must succeed.
 func (m *machine) sh(line string) string {
