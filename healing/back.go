@@ -29,8 +29,10 @@ func (r *rebuild) back(why error) error {
 	if r.j.at(watchdog.StepStop) {
 		outcome = errCancelled
 	}
+	life, end := r.outliving()
+	defer end()
 	for {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(r.h.life), backAttempt)
+		ctx, cancel := context.WithTimeout(life, backAttempt)
 		err := r.backOnce(ctx)
 		if err == nil {
 			err = r.note((*Journal).served)

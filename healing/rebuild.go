@@ -126,9 +126,15 @@ func (r *rebuild) commit() error {
 
 // forward runs critical steps. What fails while the replica is away leads
 // back to the old server; what fails later leaves the new one, which has the
-// better data, closed to clients.
+// better data, closed to clients. Where the machine goes down it is left as it
+// is, to the journal.
 func (r *rebuild) forward(todo []step) error {
-	err := r.steps(context.WithoutCancel(r.h.life), todo)
+	ctx, end := r.outliving()
+	err := r.steps(ctx, todo)
+	end()
+	if err != nil && r.goingDown() {
+		return fmt.Errorf("%w: the machine goes down: %w", errStopping, err)
+	}
 	if err == nil || errors.Is(err, errTaken) || !r.j.at(watchdog.StepStop, watchdog.StepSwap, watchdog.StepStart) {
 		return err
 	}

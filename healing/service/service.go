@@ -26,6 +26,9 @@ var (
 	// ErrOtherProcess means that the manager runs another process than the
 	// one that was to be ended; nothing was ended.
 	ErrOtherProcess = errors.New("the manager runs another process")
+	// ErrGoingDown means that the machine is shutting down: its manager ends
+	// mysqld and starts nothing any more.
+	ErrGoingDown = errors.New("the machine is going down")
 )
 
 // Status is what the manager says of its server.
@@ -49,6 +52,7 @@ type Status struct {
 
 // Service is the manager of this node's mysqld.
 type Service interface {
+	// Status fails with ErrGoingDown where the manager says so.
 	Status(ctx context.Context) (Status, error)
 	// Hold makes sure that mysqld, once it has ended, is not started again
 	// before Start. It does not end a running one.

@@ -75,6 +75,13 @@ func (s *Systemd) with(ctx context.Context, timeout time.Duration, do func(conte
 func (s *Systemd) Status(ctx context.Context) (Status, error) {
 	var st Status
 	err := s.with(ctx, askTimeout, func(ctx context.Context, c *dbus.Conn) error {
+		state, err := c.SystemStateContext(ctx)
+		if err != nil {
+			return err
+		}
+		if state.Value.Value() == "stopping" {
+			return ErrGoingDown
+		}
 		u, err := unitOf(ctx, c, s.o.Unit)
 		if err != nil {
 			return err

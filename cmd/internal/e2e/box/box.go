@@ -16,7 +16,10 @@ const label = "resilver.test.pid"
 // Box is one machine. /var/lib is on a volume that survives power cuts.
 type Box struct{ id string }
 
-const bootTimeout = 90 * time.Second
+const (
+	bootTimeout = 90 * time.Second
+	downTimeout = 2 * time.Minute // shorter than TimeoutStopSec= of the sidecar
+)
 
 // Start starts a machine and waits until it is up. Machines that a dead test
 // left behind are removed first.
@@ -98,7 +101,17 @@ func (b *Box) Cut(ctx context.Context) error {
 	return nil
 }
 
-// Boot starts the machine after a cut and waits until it is up.
+// Wait waits until the machine has shut itself down.
+func (b *Box) Wait(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, downTimeout)
+	defer cancel()
+	if out, err := run(ctx, "docker", "wait", b.id); err != nil {
+		return fmt.Errorf("the machine is not down: %w: %s", err, tail(out))
+	}
+	return nil
+}
+
+// Boot starts the machine after a cut or a shutdown and waits until it is up.
 func (b *Box) Boot(ctx context.Context) error {
 	if out, err := run(ctx, "docker", "start", b.id); err != nil {
 		return fmt.Errorf("boot: %w: %s", err, tail(out))

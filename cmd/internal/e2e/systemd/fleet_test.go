@@ -48,6 +48,7 @@ func newFleet(t *testing.T) *fleet {
 	if err != nil {
 		t.Fatal(err)
 	}
+	bin := programs(t)
 	f := &fleet{t: t, names: []string{"db1", "db2", "db3"}, pass: rand.Text()}
 	if f.net, err = box.NewNetwork(t.Context(), f.names...); err != nil {
 		t.Fatal(err)
@@ -63,7 +64,6 @@ func newFleet(t *testing.T) *fleet {
 		all.Go(func() (err error) { boxes[i], err = f.net.Start(t.Context(), image, name); return err })
 	}
 	err = all.Wait()
-	bin := programs(t)
 	for i, b := range boxes {
 		if b != nil {
 			f.nodes = append(f.nodes, machineOf(t, b, f.names[i], bin))

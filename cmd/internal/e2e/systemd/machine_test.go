@@ -176,9 +176,9 @@ func (m *machine) answers() {
 
 func (m *machine) wait(what string, ok func() bool) {
 	m.t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !ok(); time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); !ok(); time.Sleep(50 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			m.t.Fatalf("not within 30 s: %s", what)
+			m.t.Fatalf("not within a minute: %s", what)
 		}
 	}
 }
