@@ -61,7 +61,7 @@ proof: cc lab ## run the long proofs on real clusters: faults, crashes, refusals
 	go test -race -tags proof -timeout 40m -count=1 -v ./cmd/internal/e2e
 
 .PHONY: systemd
-systemd: docker cc debootstrap ## prove the systemd units, in a container (needs docker)
+systemd: docker cc debootstrap ## prove heals under systemd, in containers (needs docker)
 	go test -race -tags proof -timeout 20m -count=1 -v ./cmd/internal/e2e/systemd
 
 .PHONY: lint

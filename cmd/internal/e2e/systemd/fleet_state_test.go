@@ -55,7 +55,8 @@ func records(m *machine) []watchdog.Record {
 	return out
 }
 
-// refused waits until the plan has a guard that fails for a reason.
+// refused waits until the plan has a guard, any where none is named, that fails
+// for a reason.
 func refused(m *machine, guard, reason string) {
 	m.t.Helper()
 	var last planResult
@@ -64,7 +65,7 @@ func refused(m *machine, guard, reason string) {
 			last = p
 		}
 		for _, g := range last.Guards {
-			if g.ID == guard && g.Verdict != watchdog.Pass && strings.Contains(g.Reason+g.Value, reason) {
+			if (guard == "" || g.ID == guard) && g.Verdict != watchdog.Pass && strings.Contains(g.Reason+g.Value, reason) {
 				return
 			}
 		}

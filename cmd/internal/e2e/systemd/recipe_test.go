@@ -9,17 +9,22 @@ import (
 	"testing"
 )
 
+func readme(t *testing.T) string {
+	t.Helper()
+	text, err := os.ReadFile("../../../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
 // recipe is what README.md tells a user to do beside a mysqld of his own: its
 // code blocks, by which the tests install.
 type recipe []string
 
 func readRecipe(t *testing.T) recipe {
 	t.Helper()
-	text, err := os.ReadFile("../../../../README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, section, _ := strings.Cut(string(text), "\n## Beside your own mysqld\n")
+	_, section, _ := strings.Cut(readme(t), "\n## Beside your own mysqld\n")
 	section, _, _ = strings.Cut(section, "\n## ")
 	var r recipe
 	for _, block := range regexp.MustCompile("(?ms)^ *```[a-z]*\n(.*?)^ *```$").FindAllStringSubmatch(section, -1) {
