@@ -43,7 +43,7 @@ func (f *fleet) whole(m *machine, r watchdog.Record, old string, l *load) {
 			m.t.Errorf("after the heal %s of %s is %s", property, unit, got)
 		}
 	}
-	if out := m.sh("journalctl --no-pager --boot --unit " + unit + " --unit mariadb.socket"); strings.Contains(out, "limit") || strings.Contains(out, "too quickly") {
+	if out := m.sh("journalctl --no-pager --boot --unit " + unit + " --unit mariadb.socket"); strings.Contains(out, "start-limit") || strings.Contains(out, "too quickly") {
 		m.t.Errorf("a start limit was met:\n%s", out)
 	}
 	if got := m.sh("stat -c %i " + staging + "/old/" + r.ID); got != old {
