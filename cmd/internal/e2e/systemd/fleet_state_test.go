@@ -77,7 +77,7 @@ func refused(m *machine, guard, reason string) {
 // since may have been cancelled, not failed.
 func (f *fleet) healed(m *machine, before int) watchdog.Record {
 	m.t.Helper()
-	for deadline := time.Now().Add(2 * time.Minute); time.Now().Before(deadline); time.Sleep(200 * time.Millisecond) {
+	for deadline := time.Now().Add(4 * time.Minute); time.Now().Before(deadline); time.Sleep(200 * time.Millisecond) {
 		all := records(m)
 		if len(all) <= before {
 			continue
@@ -94,7 +94,7 @@ func (f *fleet) healed(m *machine, before int) watchdog.Record {
 		}
 	}
 	p, _ := ask[planResult](m, "plan")
-	m.t.Fatalf("%s has not healed within 2 minutes: %+v; its plan: %+v", m.name, records(m), p)
+	m.t.Fatalf("%s has not healed within 4 minutes: %+v; its plan: %+v", m.name, records(m), p)
 	return watchdog.Record{}
 }
 

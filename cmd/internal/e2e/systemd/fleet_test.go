@@ -110,7 +110,7 @@ func (f *fleet) server(r recipe, i int) {
 	m.must(m.Write(f.t.Context(), "/etc/mysql/mariadb.conf.d/90-replication.cnf", "644", options))
 	m.sh("systemctl disable --now mariadb.socket && systemctl restart " + unit)
 	m.answers()
-	db, err := sql.Open("mysql", fmt.Sprintf("tester:%s@tcp(%s:3306)/?timeout=2s&readTimeout=1m", f.pass, f.net.Address(m.name)))
+	db, err := sql.Open("mysql", fmt.Sprintf("tester:%s@tcp(%s:3306)/?timeout=2s&readTimeout=2m", f.pass, f.net.Address(m.name)))
 	m.must(err)
 	f.t.Cleanup(func() { _ = db.Close() })
 	f.db = append(f.db, db)
@@ -208,7 +208,9 @@ func (f *fleet) replicate(r recipe) {
 	}
 	for i := range f.nodes {
 		m := f.nodes[i]
-		m.wait("it has the data", func() bool { return m.sql("SELECT COUNT(*) FROM information_schema.tables WHERE table_name='bulk'") == "1" })
+		m.wait("it has the data", func() bool {
+			return m.sql("SELECT COUNT(*) FROM information_schema.tables WHERE table_name='bulk'") == "1"
+		})
 	}
 }
 

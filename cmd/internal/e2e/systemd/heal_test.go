@@ -167,25 +167,27 @@ func personThenSocket(f *fleet, l *load) {
 func sidecarEnds(f *fleet, l *load) {
 	m := f.nodes[1]
 	old, began, pid := m.inode(), len(records(m)), m.show(unit, "MainPID")
-	gone := func() {
+	// Nothing new may begin before all has been looked at.
+	ends := func(how string) {
 		m.t.Helper()
+		m.copying()
+		if m.tools() == "" {
+			m.t.Error("no tool was seen: this could not be noticed")
+		}
+		f.nodes[0].sh("resilver pause --reason 'a test looks'")
+		m.sh(how)
 		for _, n := range f.nodes {
 			n.wait("nothing of the copy runs on "+n.name, func() bool { return n.tools() == "" })
 		}
 		if got := m.show(unit, "MainPID"); got != pid {
 			m.t.Errorf("the server is process %s, it was %s", got, pid)
 		}
+		m.wait("the rebuild has ended", func() bool { _, code := m.try("test -e " + state + "/journal.json"); return code == 1 })
+		f.nodes[0].sh("resilver resume")
 	}
 	f.breaks(1)
-	m.copying()
-	if m.tools() == "" {
-		m.t.Error("no tool was seen: this could not be noticed")
-	}
-	m.sh("systemctl restart resilver.service")
-	gone()
-	m.copying()
-	m.sh("kill -9 $(systemctl show --value --property MainPID resilver.service)")
-	gone()
+	ends("systemctl restart resilver.service")
+	ends("kill -9 $(systemctl show --value --property MainPID resilver.service)")
 	m.wait("systemd has restarted the sidecar", func() bool { return m.show("resilver.service", "NRestarts") == "1" })
 	m.copying()
 	m.cut()
@@ -193,6 +195,9 @@ func sidecarEnds(f *fleet, l *load) {
 		m.t.Error("other data is in service after the boot")
 	}
 	r := f.healed(m, began)
+	if n := len(records(m)) - began; n != 4 {
+		m.t.Errorf("%d rebuilds, want three that were cut short and one that healed", n)
+	}
 	f.whole(m, r, old, l)
 }
 
