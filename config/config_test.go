@@ -116,6 +116,7 @@ func TestProblemsHaveTheirPlace(t *testing.T) {
 		"contradiction":      {minimal + "probe:\n  timeout: 2s\n", "f.yaml:2:1: probe.interval: 1s is not longer than probe.timeout, 2s; make it longer, or the other shorter"},
 		"lease":              {minimal + "lease: {ttl: 20m}\n", "f.yaml:2:1: lease.critical_max: 15m0s is not longer than lease.ttl, 20m0s; make it longer, or the other shorter"},
 		"systemic":           {minimal + "policy: {systemic_window: 30s}\n", "f.yaml:2:27: policy.systemic_window: 30s is not longer than policy.broken_for, 1m0s; make it longer, or the other shorter"},
+		"confirmed for long": {minimal + "policy: {errant_confirm: 2m}\n", "f.yaml:2:26: policy.errant_confirm: 2m0s is too long; at most 1m0s"},
 		"size":               {minimal + "policy: {max_bytes: much}\n", `f.yaml:2:21: policy.max_bytes: "much": not a size such as 10GiB, 500MB or 4096; write a size such as 10GiB`},
 		"negative size":      {minimal + "donor: {max_rate: -5MiB}\n", `f.yaml:2:19: donor.max_rate: "-5MiB": a size is not negative; write a size such as 10GiB`},
 		"share":              {minimal + "rebuild: {min_free: 120%}\n", `f.yaml:2:21: rebuild.min_free: "120%": not a share from 0% to below 100%; write a share such as 5% or a size such as 10GiB`},

@@ -126,6 +126,10 @@ func (c *Config) checkMySQL(k *checker) {
 	k.longer("probe.interval", c.Probe.Interval, "probe.timeout", c.Probe.Timeout)
 }
 
+// maxErrantConfirm leaves a rebuild's questions, and a person who waits for a
+// plan, in their own time limits.
+const maxErrantConfirm = time.Minute
+
 func (c *Config) checkPolicy(k *checker) {
 	p := c.Policy
 	k.oneOf("policy.mode", p.Mode, ModeHeal, ModeObserve)
@@ -139,6 +143,7 @@ func (c *Config) checkPolicy(k *checker) {
 	k.longer("policy.systemic_window", p.SystemicWindow, "policy.broken_for", p.BrokenFor)
 	k.oneOf("policy.errant", p.Errant, ErrantRefuse)
 	k.notNegative("policy.errant_confirm", p.ErrantConfirm)
+	k.atMost("policy.errant_confirm", p.ErrantConfirm, maxErrantConfirm)
 }
 
 func (c *Config) checkRebuild(k *checker) {
@@ -275,6 +280,12 @@ func (k *checker) notNegative(path string, d time.Duration) {
 func (k *checker) atLeast(path string, d, least time.Duration) {
 	if d < least {
 		k.bad(path, fmt.Sprintf("%v is too short", d), fmt.Sprintf("at least %v", least))
+	}
+}
+
+func (k *checker) atMost(path string, d, most time.Duration) {
+	if d > most {
+		k.bad(path, fmt.Sprintf("%v is too long", d), fmt.Sprintf("at most %v", most))
 	}
 }
 

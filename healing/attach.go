@@ -212,11 +212,12 @@ func (r *rebuild) identity(ctx context.Context) error {
 		return err
 	}
 	patience := max(r.h.o.Policy.ErrantConfirm, time.Second)
-	own, err := r.h.beyond(ctx, obs.Executed, obs.ServerID, primary.Observation, patience, r.primaryInTime)
-	if err == nil && own != "" {
-		err = fmt.Errorf("the new server has transactions of its own: %s", own)
+	own := &claim{set: obs.Executed, id: obs.ServerID}
+	beyond(ctx, r.h.o.Server, []*claim{own}, primary.Observation, patience, r.primaryInTime)
+	if own.err == nil && own.diff != "" {
+		return fmt.Errorf("the new server has transactions of its own: %s", own.diff)
 	}
-	return err
+	return own.err
 }
 
 // keepPassword sets the source's password aside for the process that may have

@@ -21,15 +21,29 @@ const askDeadline = 10 * time.Second
 // what was read before. It changes nothing but two scratch directories, which
 // prove that the exchange will work.
 func (h *Healer) Gather(ctx context.Context, v watchdog.View, from string) watchdog.Facts {
-	ctx, cancel := context.WithTimeout(ctx, 2*askDeadline+h.o.Policy.ErrantConfirm)
+	ctx, cancel := context.WithTimeout(ctx, 3*askDeadline+h.o.Policy.ErrantConfirm)
 	defer cancel()
 	g := gathering{h: h, ctx: ctx, view: v, standing: watchdog.RoleOf(v, v.Self, h.o.Policy.Fresh)}
 	g.f.Self = h.o.Server.Observe(ctx)
+	// Beside each other: what is confirmed for long must not leave this node's
+	// own facts without time.
+	var own sync.WaitGroup
+	own.Go(g.own)
 	g.askAll(from)
 	g.sets()
+	own.Wait()
+	g.space()
+	g.contents()
+	return g.f
+}
+
+// own are the facts of this node alone.
+func (g *gathering) own() {
 	g.place()
 	g.method()
-	return g.f
+	g.closed()
+	g.account()
+	g.service()
 }
 
 // gathering is one round of questions.
@@ -38,6 +52,7 @@ type gathering struct {
 	ctx      context.Context
 	view     watchdog.View
 	standing watchdog.Standing
+	root     string // the datadir, once it is known to be fit for an exchange
 	f        watchdog.Facts
 }
 
@@ -93,35 +108,38 @@ func (g *gathering) sets() {
 		}
 		return
 	}
+	var claims []*claim
+	var answers []*watchdog.Answer
+	ask := func(set string, id uint32, answer *watchdog.Answer) {
+		claims, answers = append(claims, &claim{set: set, id: id}), append(answers, answer)
+	}
 	own, err := held(g.ctx, g.h.o.Server, g.f.Self)
 	if err != nil {
 		g.f.Errant.Err = err.Error()
 	} else {
-		g.f.Errant = g.beyondPrimary(own, g.f.Self.ServerID)
+		ask(own, g.f.Self.ServerID, &g.f.Errant)
 	}
-	var each sync.WaitGroup
 	for i := range g.f.Donors {
-		each.Go(func() { g.donorSets(&g.f.Donors[i]) })
+		d := &g.f.Donors[i]
+		if d.State != nil && d.State.Observation.Reachable {
+			g.donorSets(d)
+			ask(d.State.Observation.Executed, d.State.Observation.ServerID, &d.Errant)
+		}
 	}
-	each.Wait()
+	// A replica can run ahead of its source's own set for a moment, so a first
+	// difference counts only where it lasts.
+	beyond(g.ctx, g.h.o.Server, claims, g.f.Primary.Observation, g.h.o.Policy.ErrantConfirm, func(ctx context.Context) (watchdog.PeerState, error) {
+		return g.h.primaryState(ctx, g.standing.Primary)
+	})
+	for i, c := range claims {
+		*answers[i] = watchdog.AnswerOf(c.diff, c.err)
+	}
 }
 
-// beyondPrimary is what of set the primary does not have. A replica can run
-// ahead of its source's own set for a moment, so a first difference counts
-// only where it lasts.
-func (g *gathering) beyondPrimary(set string, id uint32) watchdog.Answer {
-	return watchdog.AnswerOf(g.h.beyond(g.ctx, set, id, g.f.Primary.Observation, g.h.o.Policy.ErrantConfirm,
-		func(ctx context.Context) (watchdog.PeerState, error) {
-			return g.h.primaryState(ctx, g.standing.Primary)
-		}))
-}
-
-// donorSets applies the donor rule: executed(recipient) ∩ executed(primary)
-// and the failing transaction ⊆ executed(donor) ⊆ executed(primary).
+// donorSets applies the donor rule, executed(recipient) ∩ executed(primary)
+// and the failing transaction ⊆ executed(donor) ⊆ executed(primary), but for
+// its end, which has to be confirmed.
 func (g *gathering) donorSets(d *watchdog.DonorFacts) {
-	if d.State == nil || !d.State.Observation.Reachable {
-		return
-	}
 	donor := d.State.Observation.Executed
 	d.Purged = watchdog.AnswerOf(g.h.o.Server.GTIDSubtract(g.ctx, g.f.Primary.Observation.Purged, donor))
 	d.Missing = watchdog.AnswerOf(func() (string, error) {
@@ -139,7 +157,6 @@ func (g *gathering) donorSets(d *watchdog.DonorFacts) {
 		}
 		return g.h.o.Server.GTIDSubtract(g.ctx, needed, donor)
 	}())
-	d.Errant = g.beyondPrimary(donor, d.State.Observation.ServerID)
 }
 
 // failing is the transaction that the applier stands at, empty for none.
@@ -150,7 +167,7 @@ func (g *gathering) failing() string {
 	return ""
 }
 
-// method asks which configured methods fit, and what they could not carry.
+// method asks which configured methods fit.
 func (g *gathering) method() {
 	g.f.MethodWhy = map[string]string{}
 	for _, m := range g.h.o.Methods {
@@ -161,10 +178,6 @@ func (g *gathering) method() {
 			g.f.MethodWhy[m.Name()] = why
 		}
 	}
-	g.contents()
-	g.closed()
-	g.account()
-	g.service()
 }
 
 // contents: what the primary holds that a copy would not. Whatever a replica

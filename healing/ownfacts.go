@@ -13,7 +13,7 @@ import (
 	"resilver/watchdog/replica"
 )
 
-// place: room, and the proof that the directories can be exchanged.
+// place: the proof that the directories can be exchanged.
 func (g *gathering) place() {
 	const down = "the datadir is not known while mysqld is down"
 	if !g.f.Self.Reachable {
@@ -32,7 +32,7 @@ func (g *gathering) place() {
 		g.f.SpaceErr = err.Error()
 		return
 	}
-	g.space(p)
+	g.root = p.Live.Path
 }
 
 // obstacle tells a place that does not fit from one that could not be judged.
@@ -62,8 +62,11 @@ func (g *gathering) layout() error {
 }
 
 // space compares what a copy needs with what is free.
-func (g *gathering) space(p datadir.Place) {
-	free, total, err := datadir.Free(p.Live.Path)
+func (g *gathering) space() {
+	if g.root == "" {
+		return // place has said why
+	}
+	free, total, err := datadir.Free(g.root)
 	if err != nil {
 		g.f.SpaceErr = err.Error()
 		return

@@ -27,25 +27,61 @@ func held(ctx context.Context, sets arithmetic, obs watchdog.Observation) (strin
 	return all, nil
 }
 
-// beyond is what of set, held by the server with that server_id, the primary
-// does not have, even after the primary was read again for up to patience: a
-// difference that passes was only a race between two reads.
-func (h *Healer) beyond(ctx context.Context, set string, id uint32, primary watchdog.Observation, patience time.Duration, again func(context.Context) (watchdog.PeerState, error)) (string, error) {
-	diff, err := h.o.Server.GTIDBeyond(ctx, set, id, primary)
+// claim is what a server holds, by its server_id, and what of that the primary
+// turned out not to have.
+type claim struct {
+	set  string
+	id   uint32
+	diff string
+	err  error
+}
+
+// errantRule is GTIDBeyond of a server.
+type errantRule interface {
+	GTIDBeyond(ctx context.Context, set string, id uint32, primary watchdog.Observation) (string, error)
+}
+
+// beyond finds what of each claim the primary does not have, even after the
+// primary was read again for up to patience: a difference that passes was only
+// a race between two reads. All are confirmed at once, by the same reads.
+func beyond(ctx context.Context, rule errantRule, claims []*claim, primary watchdog.Observation, patience time.Duration, again func(context.Context) (watchdog.PeerState, error)) {
 	deadline := time.Now().Add(patience)
-	for err == nil && diff != "" && time.Now().Before(deadline) {
-		select {
-		case <-ctx.Done():
-			return "", fmt.Errorf("confirm a difference to the primary: %w", context.Cause(ctx))
-		case <-time.After(min(500*time.Millisecond, patience/4)):
-		}
-		var state watchdog.PeerState
-		if state, err = again(ctx); err != nil {
-			break
-		}
-		diff, err = h.o.Server.GTIDBeyond(ctx, diff, id, state.Observation)
+	for _, c := range claims {
+		c.diff = c.set
 	}
-	return diff, err
+	for {
+		var open []*claim
+		for _, c := range claims {
+			if c.diff, c.err = rule.GTIDBeyond(ctx, c.diff, c.id, primary); c.err == nil && c.diff != "" {
+				open = append(open, c)
+			}
+		}
+		if len(open) == 0 || !time.Now().Before(deadline) {
+			return
+		}
+		claims = open
+		err := wait(ctx, min(500*time.Millisecond, patience/4))
+		var state watchdog.PeerState
+		if err == nil {
+			state, err = again(ctx)
+		}
+		if err != nil {
+			for _, c := range claims {
+				c.err = fmt.Errorf("confirm a difference to the primary: %w", err)
+			}
+			return
+		}
+		primary = state.Observation
+	}
+}
+
+func wait(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-time.After(d):
+		return nil
+	}
 }
 
 // executedAt asks a node's sidecar what its server has executed now.

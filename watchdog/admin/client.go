@@ -60,7 +60,7 @@ func Dial(socket string) (*Client, error) {
 	_ = c.Close()
 	return &Client{socket: socket, http: &http.Client{
 		Transport: &http.Transport{DialContext: dial, IdleConnTimeout: 10 * time.Second, MaxIdleConns: 2,
-			ResponseHeaderTimeout: rebuildRoute + writeTimeout},
+			ResponseHeaderTimeout: weighRoute + writeTimeout},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}, nil
 }

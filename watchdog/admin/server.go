@@ -26,7 +26,7 @@ const (
 	readTimeout  = 10 * time.Second // of a request, header and body
 	writeTimeout = 10 * time.Second // of an answer
 	quickRoute   = 15 * time.Second // for looking and for raft commands
-	rebuildRoute = 3 * time.Minute  // guards that are unknown are asked again, a donor is waited for
+	weighRoute   = 3 * time.Minute  // servers are asked, differences confirmed (policy.errant_confirm), a lease acquired
 	stopTimeout  = 5 * time.Second  // for the requests under way at the end
 )
 
@@ -117,12 +117,13 @@ func (s *Server) routes() http.Handler {
 	d := s.o.Daemon
 	mux := http.NewServeMux()
 	look := func(path string, h handler) { mux.Handle("GET "+path, s.wrap(path, quickRoute, false, h)) }
+	weigh := func(path string, h handler) { mux.Handle("GET "+path, s.wrap(path, weighRoute, false, h)) }
 	act := func(path string, limit time.Duration, h handler) {
 		mux.Handle("POST "+path, s.wrap(path, limit, true, h))
 	}
 
 	look("/v1/status", func(r *http.Request, _ string) (any, error) { return d.Status(r.Context()) })
-	look("/v1/plan", func(r *http.Request, _ string) (any, error) { return d.Plan(r.Context()) })
+	weigh("/v1/plan", func(r *http.Request, _ string) (any, error) { return d.Plan(r.Context()) })
 	look("/v1/history", func(r *http.Request, _ string) (any, error) {
 		records, err := d.History(r.Context())
 		return recordsOf(records), err
@@ -131,7 +132,7 @@ func (s *Server) routes() http.Handler {
 		state, err := d.Lease(r.Context())
 		return leaseStateOf(state), err
 	})
-	act("/v1/rebuild", rebuildRoute, s.rebuild)
+	act("/v1/rebuild", weighRoute, s.rebuild)
 	act("/v1/cancel", quickRoute, func(r *http.Request, by string) (any, error) { return done{}, d.Cancel(r.Context(), by) })
 	act("/v1/pause", quickRoute, s.pause)
 	act("/v1/resume", quickRoute, s.resume)

@@ -31,6 +31,7 @@ type daemon struct {
 	err     error
 	boom    bool
 	block   chan struct{}
+	given   time.Duration // until the deadline of the last plan
 
 	mu    sync.Mutex
 	asked []string
@@ -56,7 +57,11 @@ func (d *daemon) Status(ctx context.Context) (Status, error) {
 	}
 	return d.status, d.note("status")
 }
-func (d *daemon) Plan(context.Context) (Plan, error) { return d.plan, d.note("plan") }
+func (d *daemon) Plan(ctx context.Context) (Plan, error) {
+	deadline, _ := ctx.Deadline()
+	d.given = time.Until(deadline)
+	return d.plan, d.note("plan")
+}
 func (d *daemon) History(context.Context) ([]watchdog.Record, error) {
 	return d.history, d.note("history")
 }
@@ -194,6 +199,21 @@ func TestErrorsComeThroughAsTheyAre(t *testing.T) {
 	var e *Error
 	if err := c.Ack(t.Context()); !errors.As(err, &e) || e.Code != CodeNoQuorum {
 		t.Errorf("ack without quorum: %v", err)
+	}
+}
+
+// TestAPlanHasTimeForItsQuestions: other servers are asked for it, and what
+// differs is confirmed for up to a minute; cut short, its guards would tell of
+// the time limit and not of the node.
+func TestAPlanHasTimeForItsQuestions(t *testing.T) {
+	d := &daemon{}
+	socket := filepath.Join(tempDir(t), "s")
+	run(t, Options{Socket: socket, Daemon: d})
+	if _, err := client(t, socket).Plan(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if d.given < 2*time.Minute {
+		t.Errorf("a plan has %s", d.given)
 	}
 }
 

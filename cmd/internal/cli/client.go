@@ -11,8 +11,8 @@ import (
 
 // How long the daemon may take to answer.
 const (
-	quickAnswer   = 30 * time.Second
-	rebuildAnswer = 4 * time.Minute
+	quickAnswer = 30 * time.Second
+	weighAnswer = 4 * time.Minute // a plan, or the grant of a rebuild
 )
 
 // ask runs do with a connection to the daemon and a deadline.
@@ -29,7 +29,11 @@ func (a *app) ask(c *cobra.Command, limit time.Duration, do func(ctx context.Con
 
 // show prints the JSON of a route as it came, or its value as text.
 func show[T any](a *app, c *cobra.Command, route string, get func(*admin.Client, context.Context) (T, error), text func(T)) error {
-	return a.ask(c, quickAnswer, func(ctx context.Context, daemon *admin.Client) error {
+	limit := quickAnswer
+	if route == "plan" {
+		limit = weighAnswer
+	}
+	return a.ask(c, limit, func(ctx context.Context, daemon *admin.Client) error {
 		if a.json() {
 			raw, err := daemon.Get(ctx, route)
 			if err != nil {

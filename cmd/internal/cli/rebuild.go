@@ -35,7 +35,7 @@ func (a *app) rebuild(c *cobra.Command, req admin.RebuildRequest, follow bool) e
 		return err
 	}
 	defer daemon.Close()
-	ctx, cancel := context.WithTimeout(c.Context(), rebuildAnswer)
+	ctx, cancel := context.WithTimeout(c.Context(), weighAnswer)
 	defer cancel()
 	answer, err := daemon.Rebuild(ctx, req)
 	if err != nil {
