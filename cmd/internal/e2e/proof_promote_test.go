@@ -70,7 +70,7 @@ func promotedAt(t *testing.T, engine, point string) {
 		t.Error("the promoted node's datadir was replaced")
 	}
 	doors(t, n, primaryDoors)
-	quiet(t, c, 2*brokenFor)
+	quiet(t, c, 1, 2*brokenFor) // the one that ended
 }
 
 // TestTrapR6PrimaryChangesDuringTheCopy: another replica is promoted while

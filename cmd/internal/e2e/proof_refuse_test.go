@@ -23,12 +23,13 @@ func systemic(t *testing.T, engine string) {
 	c := upOn(t, engine, map[string]string{"policy.systemic_window": "10m", "policy.broken_for": "10s"})
 	db2, db3 := c.Node(2), c.Node(3)
 	id2, id3 := identityOf(t, db2), identityOf(t, db3)
+	before := begun(t, c)
 	breakIt(t, c, db2, "row-missing")
 	breakIt(t, c, db3, "row-missing")
 	for _, n := range []*lab.Node{db2, db3} {
 		refuses(t, n, "not-systemic", 30*time.Second)
 	}
-	quiet(t, c, 3*10*time.Second)
+	quiet(t, c, before, 3*10*time.Second)
 	id2.untouched(t, db2)
 	id3.untouched(t, db3)
 }
@@ -41,11 +42,12 @@ func onlyCurable(t *testing.T, engine string) {
 	c := upOn(t, engine, nil)
 	db2, db3 := c.Node(2), c.Node(3)
 	id2, id3 := identityOf(t, db2), identityOf(t, db3)
+	before := begun(t, c)
 	breakIt(t, c, db2, "wrong-password")
 	breakIt(t, c, db3, "source-unreachable")
 	diagnosed(t, db2, watchdog.ClassCredential)
 	diagnosed(t, db3, watchdog.ClassTransient)
-	quiet(t, c, 3*brokenFor)
+	quiet(t, c, before, 3*brokenFor)
 	diagnosed(t, db2, watchdog.ClassCredential)
 	diagnosed(t, db3, watchdog.ClassTransient)
 	id2.untouched(t, db2)
@@ -59,7 +61,7 @@ func TestInvariant1PrimaryByPolicy(t *testing.T) { onEngines(t, primaryByPolicy)
 func primaryByPolicy(t *testing.T, engine string) {
 	c := upOn(t, engine, nil)
 	db1, db2 := c.Node(1), c.Node(2)
-	before := statOf(t, db1)
+	before, rebuilds := statOf(t, db1), begun(t, c)
 	ctx := t.Context()
 	must(t, db1.SQL(ctx, "CREATE TABLE lab.trap (id INT PRIMARY KEY)"))
 	gtids, err := db1.Executed(ctx)
@@ -72,7 +74,7 @@ func primaryByPolicy(t *testing.T, engine string) {
 	must(t, db1.Attach(ctx, db2))
 	diagnosed(t, db1, watchdog.ClassDivergent)
 	refuses(t, db1, "not-primary", 30*time.Second)
-	quiet(t, c, 3*brokenFor)
+	quiet(t, c, rebuilds, 3*brokenFor)
 	if now := statOf(t, db1); now != before {
 		t.Error("the primary's datadir was replaced")
 	}
@@ -92,6 +94,7 @@ func TestRefusals(t *testing.T) {
 	db1, db2, db3 := c.Node(1), c.Node(2), c.Node(3)
 	ctx := t.Context()
 
+	before := begun(t, c)
 	cli(t, db3, 0, "pause", "--reason", "upgrade of the rack")
 	breakIt(t, c, db2, "row-missing")
 	refuses(t, db2, "paused", time.Minute)
@@ -128,7 +131,7 @@ func TestRefusals(t *testing.T) {
 	restart(t, c, db2)
 	cli(t, db3, 0, "resume")
 	refuses(t, db2, "mode", time.Minute)
-	quiet(t, c, brokenFor)
+	quiet(t, c, before, brokenFor)
 
 	must(t, db2.Set(map[string]string{"policy.mode": "heal"}))
 	restart(t, c, db2)
@@ -201,17 +204,24 @@ func diagnosed(t *testing.T, n *lab.Node, class watchdog.Class) {
 	}))
 }
 
-// quiet watches for a while that no rebuild of any node begins.
-func quiet(t *testing.T, c *lab.Cluster, span time.Duration) {
+// begun is how many rebuilds there were, to be taken before the fault.
+func begun(t *testing.T, c *lab.Cluster) int {
 	t.Helper()
-	before, err := c.Node(1).History(t.Context())
+	rs, err := c.Node(1).History(t.Context())
 	must(t, err)
+	return len(rs)
+}
+
+// quiet watches for a while that no rebuild of any node begins, nor has begun
+// since there were that many.
+func quiet(t *testing.T, c *lab.Cluster, before int, span time.Duration) {
+	t.Helper()
 	deadline := time.Now().Add(span)
 	for time.Now().Before(deadline) {
 		for _, n := range c.Nodes {
 			now, err := n.History(t.Context())
 			must(t, err)
-			if len(now) > len(before) {
+			if len(now) > before {
 				t.Fatalf("%s was rebuilt: %+v", now[0].Node, now[0])
 			}
 		}

@@ -71,7 +71,7 @@ func lastAcknowledging(t *testing.T, engine string) {
 	if code != 3 || !strings.Contains(stderr, "semi-sync") {
 		t.Errorf("rebuild: exit code %d, want 3 and guard semi-sync: %s", code, stderr)
 	}
-	quiet(t, c, 2*brokenFor)
+	quiet(t, c, 0, 2*brokenFor)
 	before.untouched(t, db2)
 	must(t, db1.SQL(ctx, "INSERT INTO lab.faults (note) VALUES ('still acknowledged')"))
 

@@ -102,7 +102,7 @@ func TestTrapR4MariaDBIsRefused(t *testing.T) {
 	before := identityOf(t, db3)
 	breakIt(t, c, db3, "duplicate-key")
 	refuses(t, db3, "starts-read-only", time.Minute)
-	quiet(t, c, 2*brokenFor)
+	quiet(t, c, 0, 2*brokenFor)
 	before.untouched(t, db3)
 
 	optionless(t, db2)
