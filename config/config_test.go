@@ -128,7 +128,9 @@ func TestProblemsHaveTheirPlace(t *testing.T) {
 		"bind":               {"cluster: {name: a, join: [b:1], bind: eth0}\n", `f.yaml:1:39: cluster.bind: "eth0" is not an IP address; write one without a port, 0.0.0.0 for all`},
 		"ports":              {"cluster: {name: a, join: [b:1], peer_port: 7373}\n", "f.yaml:1:44: cluster.peer_port: the same port as cluster.gossip_port; both use tcp: choose another"},
 		"tls in part":        {"cluster: {name: a, join: [b:1], tls: {ca: /etc/hosts}}\n", "f.yaml:1:33: cluster.tls: only some of ca, cert and key are named; name all three, or none"},
-		"step":               {minimal + "rebuild:\n  deadlines:\n    rehears: 1m\n", "f.yaml:4:14: rebuild.deadlines.rehears: no step has this name; the steps are preflight, quarantine, stage, prepare, own, rehearse, stop, swap, start, attach, verify, settle"},
+		"step":               {minimal + "rebuild:\n  deadlines:\n    rehears: 1m\n", "f.yaml:4:14: rebuild.deadlines.rehears: no step has this name; the steps are preflight, quarantine, stage, prepare, own, rehearse, stop, swap, start, attach, verify"},
+		"step without one":   {minimal + "rebuild: {deadlines: {settle: 1m}}\n", "f.yaml:2:31: rebuild.deadlines.settle: no step has this name; the steps are preflight, quarantine, stage, prepare, own, rehearse, stop, swap, start, attach, verify"},
+		"lease at once":      {minimal + "lease: {ttl: 0s}\n", "f.yaml:2:14: lease.ttl: 0s is not a positive duration; write one such as 90s"},
 		"errant":             {minimal + "policy: {errant: archive}\n", `f.yaml:2:18: policy.errant: "archive" is not known; it can only be refuse`},
 		"method":             {minimal + "rebuild: {methods: [clone, rsync]}\n", `f.yaml:2:28: rebuild.methods[1]: "rsync" is not known; it is one of auto, clone, mariabackup, xtrabackup`},
 		"preserve":           {minimal + "rebuild: {preserve: [../x]}\n", `f.yaml:2:22: rebuild.preserve[0]: "../x" is not the name of a file in the datadir; no directories; * and ? may stand for letters`},
@@ -154,6 +156,33 @@ func TestProblemsHaveTheirPlace(t *testing.T) {
 				t.Errorf("got\n%s\nwant\n%s", problems.Error(), c.want)
 			}
 		})
+	}
+}
+
+func TestPreserveTakesNoOldData(t *testing.T) {
+	for pattern, may := range map[string]bool{
+		"*": false, "?*": false, "ib*": false, "*1": false, "ibdata1": false, "undo_00?": false, "binlog.*": false, "db1-bin.*": false, "db1-bin*": false,
+		"db1-bin.000123": false, "db1-relay-bin.index": false, "*.index": false, "mysql.ibd": false, "*.ibd": false, "*.info": false, "aria_log*": false,
+		"#*": false, "mariadb-bin.state": false,
+		"mysqld-auto.cnf": true, "mysql_upgrade_info": true, "*.pem": true, "keyring": true, "keyring_file*": true, "auto.cnf": true, "*.cnf": true,
+	} {
+		_, problems := load(t, minimal+"rebuild: {preserve: ['"+pattern+"']}\n")
+		if (problems == nil) != may {
+			t.Errorf("%s: %v", pattern, problems)
+		}
+	}
+}
+
+// TestOthersMayCheckToo: what only the users of a value know is told with the
+// rest, in its place, and not where the value has a problem already.
+func TestOthersMayCheckToo(t *testing.T) {
+	also := func(c *Config) Problems {
+		return Problems{c.Problem("lease.ttl", "odd", "even"), c.Problem("log.level", "twice", "once")}
+	}
+	_, err := Load(strings.NewReader(minimal+"log: {level: loud}\nlease: {ttl: 3s}\n"), "f.yaml", also)
+	want := "f.yaml:2:14: log.level: \"loud\" is not known; it is one of debug, info, warn, error\nf.yaml:3:14: lease.ttl: odd; even"
+	if err == nil || err.Error() != want {
+		t.Errorf("got\n%v", err)
 	}
 }
 
@@ -208,7 +237,7 @@ func TestSecretFilesOpenToOthers(t *testing.T) {
 	}
 }
 
-func TestUnprotectedOffLoopbackIsAWarning(t *testing.T) {
+func TestUnprotectedIsAWarning(t *testing.T) {
 	cfg, problems := load(t, minimal)
 	if problems != nil {
 		t.Fatal(problems)
@@ -217,12 +246,12 @@ func TestUnprotectedOffLoopbackIsAWarning(t *testing.T) {
 		t.Errorf("got %v", got)
 	}
 	cfg, _ = load(t, "cluster: {name: a, join: ['127.0.0.2:7373', '127.0.0.3:7373'], bind: 127.0.0.2}\ndonor: {os_user: root}\n")
-	if got := cfg.Warnings(); got != nil {
+	if got := cfg.Warnings(); len(got) != 1 || got[0].Path != "cluster.tls" {
 		t.Errorf("on loopback: %v", got)
 	}
 	cfg, _ = load(t, "cluster: {name: a, join: ['127.0.0.3:7373'], bind: 127.0.0.2}\ndonor: {os_user: root}\nadmin: {readers: ['%nosuchgroup', '%1', '65000']}\n")
 	got := cfg.Warnings()
-	if len(got) != 3 || !strings.Contains(got.Error(), "is not in its own list") || !strings.Contains(got.Error(), "%nosuchgroup is nobody") ||
+	if len(got) != 4 || !strings.Contains(got.Error(), "is not in its own list") || !strings.Contains(got.Error(), "%nosuchgroup is nobody") ||
 		!strings.Contains(got.Error(), "none may be rebuilt") {
 		t.Errorf("got %v", got)
 	}

@@ -55,15 +55,12 @@ func (c *Config) checkFiles(k *checker) {
 // warns of: a cluster that others could join or listen to.
 func (c *Config) Unprotected() Problems {
 	k := &checker{origin: c.origin}
-	if c.loopback() {
-		return nil
-	}
-	if c.Cluster.GossipKeyFile == "" {
+	if c.Cluster.GossipKeyFile == "" && !c.loopback() {
 		k.bad("cluster.gossip_key_file", "gossip off loopback has no key, so anybody could join",
 			"make one with `resilver certs init`, and name it here")
 	}
 	if !c.Cluster.TLS.Configured() {
-		k.bad("cluster.tls", "the peer port off loopback has no certificates",
+		k.bad("cluster.tls", "the peer port has no certificates",
 			"make them with `resilver certs init` and `resilver certs issue`, and name ca, cert and key here")
 	}
 	return k.found

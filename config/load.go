@@ -15,8 +15,15 @@ import (
 // maxFile bounds a configuration file, in bytes.
 const maxFile = 1 << 20
 
-// Check looks for problems that this package cannot know of.
-type Check func(c *Config, bad func(path, message, cure string))
+// Check finds the problems that only those who use the values can know of; each
+// is made by Config.Problem.
+type Check func(*Config) Problems
+
+// Problem is one of the value at path, such as rebuild.preserve[1], with its
+// place in the file.
+func (c *Config) Problem(path, message, cure string) Problem {
+	return c.origin.problem(path, message, cure)
+}
 
 // LoadFile is Load of the file at path.
 func LoadFile(path string, also ...Check) (*Config, error) {
@@ -46,11 +53,10 @@ func Load(r io.Reader, name string, also ...Check) (*Config, error) {
 		cfg.Node.Name = hostName()
 	}
 	if readable {
-		k := cfg.check()
+		problems = append(problems, without(cfg.check(), problems)...)
 		for _, check := range also {
-			check(cfg, k.bad)
+			problems = append(problems, without(check(cfg), problems)...)
 		}
-		problems = append(problems, without(k.found, problems)...)
 	}
 	problems.sort()
 	if err := problems.err(); err != nil {

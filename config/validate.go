@@ -23,16 +23,17 @@ var unitRule = regexp.MustCompile(`^[A-Za-z0-9:_.@\\-]+\.service$`)
 // the socket is made under a longer, temporary name.
 const maxSocket = 90
 
-// steps of a rebuild that rebuild.deadlines may name.
+// steps of a rebuild that rebuild.deadlines may name; settle, the last one, is
+// tried until it succeeds.
 var steps = []string{"preflight", "quarantine", "stage", "prepare", "own", "rehearse",
-	"stop", "swap", "start", "attach", "verify", "settle"}
+	"stop", "swap", "start", "attach", "verify"}
 
 // Validate returns all Problems at once, or nil. It looks at the secret files
 // that are named, and at nothing else outside of c.
 func (c *Config) Validate() error {
-	k := c.check()
-	k.found.sort()
-	return k.found.err()
+	found := c.check()
+	found.sort()
+	return found.err()
 }
 
 // checker collects problems.
@@ -45,7 +46,7 @@ func (k *checker) bad(path, message, cure string) {
 	k.found = append(k.found, k.problem(path, message, cure))
 }
 
-func (c *Config) check() *checker {
+func (c *Config) check() Problems {
 	k := &checker{origin: c.origin}
 	c.checkCluster(k)
 	c.checkMySQL(k)
@@ -53,7 +54,7 @@ func (c *Config) check() *checker {
 	c.checkRebuild(k)
 	c.checkService(k)
 	c.checkFiles(k)
-	return k
+	return k.found
 }
 
 func (c *Config) checkCluster(k *checker) {
@@ -89,7 +90,7 @@ func (c *Config) checkCluster(k *checker) {
 	if t := c.Cluster.TLS; !t.Configured() && t != (TLS{}) {
 		k.bad("cluster.tls", "only some of ca, cert and key are named", "name all three, or none")
 	}
-	k.atLeast("lease.ttl", c.Lease.TTL, time.Second)
+	k.positive("lease.ttl", c.Lease.TTL)
 	k.positive("lease.critical_max", c.Lease.CriticalMax)
 	k.longer("lease.critical_max", c.Lease.CriticalMax, "lease.ttl", c.Lease.TTL)
 }
@@ -164,6 +165,8 @@ func (c *Config) checkRebuild(k *checker) {
 		path := fmt.Sprintf("rebuild.preserve[%d]", i)
 		if _, err := filepath.Match(name, "x"); err != nil || name == "" || name == "." || name == ".." || strings.Contains(name, "/") {
 			k.bad(path, fmt.Sprintf("%q is not the name of a file in the datadir", name), "no directories; * and ? may stand for letters")
+		} else if file := dataFile(name); file != "" {
+			k.bad(path, fmt.Sprintf("%q takes old data, such as %s, into the new copy", name, file), "name files that hold settings or keys")
 		}
 	}
 	for step, d := range r.Deadlines {
@@ -274,12 +277,6 @@ func (k *checker) positive(path string, d time.Duration) {
 func (k *checker) notNegative(path string, d time.Duration) {
 	if d < 0 {
 		k.bad(path, d.String()+" is a negative duration", "write 0s or more")
-	}
-}
-
-func (k *checker) atLeast(path string, d, least time.Duration) {
-	if d < least {
-		k.bad(path, fmt.Sprintf("%v is too short", d), fmt.Sprintf("at least %v", least))
 	}
 }
 

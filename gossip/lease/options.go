@@ -74,7 +74,7 @@ func (o *Options) check() error {
 	_, _, err := net.SplitHostPort(o.PeerAddress)
 	bad(err != nil, "peer address %q: not host:port", o.PeerAddress)
 	bad(o.Heartbeat < 0, "negative heartbeat")
-	bad(o.TTL < 5*o.heartbeat(), "lease ttl %s: at least five times the heartbeat of %s", o.TTL, o.heartbeat())
+	bad(o.TTL < leastBeats*o.heartbeat(), "lease ttl %s: at least five times the heartbeat of %s", o.TTL, o.heartbeat())
 	bad(o.CriticalMax <= 0, "critical_max must be positive")
 	bad(o.Members == nil, "no list of members")
 	bad(o.Call == nil, "no way to call other nodes")
@@ -85,9 +85,17 @@ func (o *Options) check() error {
 	return nil
 }
 
+// A lease must outlive an election or two.
+const (
+	defaultHeartbeat = 800 * time.Millisecond
+	leastBeats       = 5
+	// LeastTTL is the shortest lease that New takes with its own heartbeat.
+	LeastTTL = leastBeats * defaultHeartbeat
+)
+
 func (o *Options) heartbeat() time.Duration {
 	if o.Heartbeat == 0 {
-		return 800 * time.Millisecond
+		return defaultHeartbeat
 	}
 	return o.Heartbeat
 }

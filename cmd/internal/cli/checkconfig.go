@@ -6,8 +6,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"resilver/cmd/internal/sidecar"
 	"resilver/config"
-	"resilver/healing/method"
 )
 
 func (a *app) checkConfigCommand() *cobra.Command {
@@ -32,7 +32,7 @@ type checked struct {
 // understand them.
 func (a *app) checkConfig(file string) error {
 	out := checked{File: file, Problems: config.Problems{}, Warnings: config.Problems{}}
-	cfg, err := config.LoadFile(file, toolArgs)
+	cfg, err := config.LoadFile(file, sidecar.Check)
 	var problems config.Problems
 	switch {
 	case errors.As(err, &problems):
@@ -62,17 +62,4 @@ func (a *app) checkConfig(file string) error {
 		return reported{err}
 	}
 	return nil
-}
-
-// toolArgs checks what may be added to a backup tool's command line.
-func toolArgs(c *config.Config, bad func(path, message, cure string)) {
-	for path, args := range map[string][]string{
-		"rebuild.mariabackup.args": c.Rebuild.Mariabackup.Args, "rebuild.xtrabackup.args": c.Rebuild.Xtrabackup.Args,
-	} {
-		for i, arg := range args {
-			if err := method.CheckArgs([]string{arg}); err != nil {
-				bad(fmt.Sprintf("%s[%d]", path, i), err.Error(), "remove it; the tool is let in by unix_socket or auth_socket")
-			}
-		}
-	}
 }

@@ -31,7 +31,7 @@ func configFlag(c *cobra.Command, file *string) {
 // run is the daemon until ctx ends. It refuses to run a cluster that others
 // could join or listen to.
 func (a *app) run(ctx context.Context, file string) error {
-	cfg, err := config.LoadFile(file, toolArgs)
+	cfg, err := config.LoadFile(file, sidecar.Check)
 	if err != nil {
 		return &usageError{err}
 	}
