@@ -70,6 +70,18 @@ func (s Supervised) Start(ctx context.Context) error {
 	return nil
 }
 
+// Wake starts a mysqld that somebody has shut down, for a person; one that
+// runs is let be. One that the sidecar holds is not started: ErrRefused.
+func (s Supervised) Wake(ctx context.Context) (Status, error) {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	st, err := s.call(ctx, http.MethodPost, "wake", nil)
+	if err != nil {
+		return Status{}, fmt.Errorf("start mysqld: %w", err)
+	}
+	return st, nil
+}
+
 func (s Supervised) call(ctx context.Context, method, op string, in any) (Status, error) {
 	var body io.Reader
 	if in != nil {

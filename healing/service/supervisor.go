@@ -63,7 +63,7 @@ const (
 
 // request is one call of the API, reply its answer.
 type request struct {
-	op    string // status | hold | stop | start
+	op    string // status | hold | stop | start | wake
 	stop  stopRequest
 	reply chan reply
 }

@@ -16,7 +16,7 @@ import (
 )
 
 // api is the supervisor's HTTP server on its unix socket: GET /v1/status,
-// POST /v1/hold, /v1/stop and /v1/start. Only root and the supervisor's own
+// POST /v1/hold, /v1/stop, /v1/start and /v1/wake. Only root and the supervisor's own
 // user may talk to it.
 type api struct {
 	path   string
@@ -111,6 +111,7 @@ func (s *Supervisor) handler() http.Handler {
 	mux.HandleFunc("GET /v1/status", s.route("status"))
 	mux.HandleFunc("POST /v1/hold", s.route("hold"))
 	mux.HandleFunc("POST /v1/start", s.route("start"))
+	mux.HandleFunc("POST /v1/wake", s.route("wake"))
 	mux.HandleFunc("POST /v1/stop", s.route("stop"))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		uid, known := r.Context().Value(peerKey{}).(uint32)

@@ -92,6 +92,12 @@ func (s *Supervisor) handle(ctx context.Context, r request) {
 		}
 	case "start":
 		err = s.release(ctx)
+	case "wake":
+		if s.want == wantHeld {
+			err = fmt.Errorf("%w: the sidecar holds mysqld, see `resilver status`", ErrRefused)
+			break
+		}
+		err = s.release(ctx)
 	}
 	r.reply <- reply{status: s.status(), err: err}
 }

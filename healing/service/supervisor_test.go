@@ -158,10 +158,36 @@ func TestP33HeldServerIsNotRestarted(t *testing.T) {
 	if st := v.status(t); st.Running || !st.Held || s.starts() != 1 || v.guard.asked.Load() != asked {
 		t.Fatalf("status %+v after %d starts", st, s.starts())
 	}
+	_, err := v.Wake(t.Context())
+	wantError(t, err, ErrRefused, "the sidecar holds mysqld")
+	if st := v.status(t); st.Running || !st.Held {
+		t.Fatalf("a person lifted the hold: %+v", st)
+	}
 	must(t, v.End(t.Context(), p, Kill)) // ended already
 	must(t, v.Start(t.Context()))
 	if st := v.status(t); !st.Running || st.Held {
 		t.Fatalf("status %+v", st)
+	}
+}
+
+// TestWake: what a person shut down stays down until a person starts it.
+func TestWake(t *testing.T) {
+	s := newServer(t)
+	v := supervise(t, s.command, nil)
+	waitFor(t, "the server", func() bool { return s.pid() != 0 })
+	p := s.find(t)
+	must(t, p.end(Shutdown)) // by a person
+	waitFor(t, "its end to be seen", func() bool { return !v.status(t).Running })
+	v.guard.refuse.Store(true)
+	_, err := v.Wake(t.Context())
+	wantError(t, err, ErrRefused, "a rebuild is under way")
+	v.guard.refuse.Store(false)
+	first, err := v.Wake(t.Context())
+	must(t, err)
+	again, err := v.Wake(t.Context())
+	must(t, err)
+	if !first.Running || first.PID == p.PID || again.PID != first.PID {
+		t.Errorf("woken %+v, again %+v", first, again)
 	}
 }
 

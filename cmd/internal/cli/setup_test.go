@@ -202,6 +202,12 @@ func TestSupervise(t *testing.T) {
 	if code := <-ended; code != 0 {
 		t.Errorf("exit %d\n%s", code, errs.String())
 	}
+	if _, stderr, code := run(t.Context(), "supervise", "--config", conf, "--start"); code != 1 || !strings.Contains(stderr, "supervise.sock") {
+		t.Errorf("nobody to start it: exit %d\n%s", code, stderr)
+	}
+	if _, stderr, code := run(t.Context(), "supervise", "--config", conf, "--start", "--", "mysqld"); code != 2 {
+		t.Errorf("what to start is the supervisor's: exit %d\n%s", code, stderr)
+	}
 	if _, stderr, code := run(t.Context(), "supervise", "--config", conf, "--", "nosuchmysqld"); code != 2 || !strings.Contains(stderr, "find nosuchmysqld") {
 		t.Errorf("no program: exit %d\n%s", code, stderr)
 	}

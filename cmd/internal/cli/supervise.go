@@ -24,10 +24,20 @@ const superviseSocket = "supervise.sock"
 func (a *app) superviseCommand() *cobra.Command {
 	var file, user string
 	var stop time.Duration
+	var start bool
 	c := &cobra.Command{
-		Use: "supervise -- mysqld [ARG]...", GroupID: "daemon", Args: cobra.MinimumNArgs(1),
+		Use: "supervise -- mysqld [ARG]...", GroupID: "daemon",
 		Short: "own a mysqld: start it, restart it after a crash, keep it down during a swap",
+		Args: func(c *cobra.Command, args []string) error {
+			if start {
+				return cobra.NoArgs(c, args)
+			}
+			return cobra.MinimumNArgs(1)(c, args)
+		},
 		RunE: func(c *cobra.Command, args []string) error {
+			if start {
+				return a.wake(c.Context(), file)
+			}
 			if stop <= 0 {
 				return &usageError{fmt.Errorf("--stop-timeout %v is not positive", stop)}
 			}
@@ -37,6 +47,7 @@ func (a *app) superviseCommand() *cobra.Command {
 	configFlag(c, &file)
 	c.Flags().DurationVar(&stop, "stop-timeout", 10*time.Minute, "how long mysqld may take to shut down before it is killed")
 	c.Flags().StringVar(&user, "user", "", "system user to run mysqld as, where only its option file names one")
+	c.Flags().BoolVar(&start, "start", false, "have the supervisor that runs start its mysqld, which was shut down")
 	c.Flags().SetInterspersed(false) // what follows mysqld is its own
 	return c
 }
@@ -85,6 +96,20 @@ func (a *app) supervise(ctx context.Context, file string, command []string, user
 	if err := s.Run(ctx); err != nil && !errors.Is(err, context.Canceled) {
 		return err
 	}
+	return nil
+}
+
+// wake has the supervisor that runs start its mysqld.
+func (a *app) wake(ctx context.Context, file string) error {
+	stateDir, _, err := config.LoadStateDir(file)
+	if err != nil {
+		return &usageError{err}
+	}
+	st, err := service.Supervised{Socket: filepath.Join(stateDir, superviseSocket)}.Wake(ctx)
+	if err != nil {
+		return err
+	}
+	a.printf("mysqld runs, process %d\n", st.PID)
 	return nil
 }
 

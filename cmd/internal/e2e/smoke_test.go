@@ -90,6 +90,13 @@ func killedInSwap(t *testing.T, engine string) {
 	breakIt(t, c, n, "row-missing")
 	died(t, n)
 	notRunning(t, n)
+	// Nor does a person start it, by the way that is there for one.
+	_, stderr, code, err := n.Resilver(t.Context(), "supervise", "--start", "--config", n.Config)
+	must(t, err)
+	if code != 1 || !strings.Contains(stderr, "holds mysqld") {
+		t.Errorf("supervise --start in mid-swap: exit code %d: %s", code, stderr)
+	}
+	notRunning(t, n)
 
 	n.Env()
 	must(t, n.StartSidecar())
@@ -98,6 +105,23 @@ func killedInSwap(t *testing.T, engine string) {
 	before.unchanged(t, n)
 	quarantined(t, n, before, r.ID)
 	equal(t, c)
+	shutDownAndStarted(t, n)
+}
+
+// shutDownAndStarted: what was shut down by SHUTDOWN is started again by its
+// supervisor where it is asked to.
+func shutDownAndStarted(t *testing.T, n *lab.Node) {
+	t.Helper()
+	must(t, n.SQL(t.Context(), "SHUTDOWN"))
+	must(t, lab.WaitFor(t.Context(), 3*time.Minute, n.Name+"'s mysqld to end", func(context.Context) (bool, string) {
+		return n.PID(lab.Mysqld) == 0, "it runs"
+	}))
+	supervisor := n.PID(lab.Supervisor)
+	must(t, n.StartServer(t.Context()))
+	if n.PID(lab.Mysqld) == 0 || n.PID(lab.Supervisor) != supervisor {
+		t.Errorf("%s: mysqld %d under supervisor %d, was %d", n.Name, n.PID(lab.Mysqld), n.PID(lab.Supervisor), supervisor)
+	}
+	must(t, n.WaitReplicating(t.Context(), time.Minute))
 }
 
 // statOf is the identity of a datadir on disk.

@@ -55,7 +55,7 @@ func (n *Node) launchServer(ctx context.Context) (ended <-chan struct{}, err err
 		return launch(mysqld, nil, n.SuperviseLog(), "")
 	}
 	if n.PID(Supervisor) != 0 {
-		return nil, nil
+		return nil, n.wakeServer(ctx)
 	}
 	// A mysqld without its supervisor is nobody's child: it makes room.
 	if err := n.end(ctx, Mysqld, endGrace); err != nil {
@@ -63,6 +63,20 @@ func (n *Node) launchServer(ctx context.Context) (ended <-chan struct{}, err err
 	}
 	argv := append([]string{c.setup.Resilver, "supervise", "--config", n.Config, "--"}, mysqld...)
 	return launch(argv, c.path(), n.SuperviseLog(), n.pidFile(Supervisor))
+}
+
+// wakeServer has the supervisor start a mysqld that was shut down. One that is
+// still about to end counts as running there, so it is asked until one answers.
+func (n *Node) wakeServer(ctx context.Context) error {
+	return WaitFor(ctx, bootDeadline, n.Name+"'s mysqld to be started", func(ctx context.Context) (bool, string) {
+		if _, err := output(ctx, n.cluster.setup.Resilver, "supervise", "--start", "--config", n.Config); err != nil {
+			return false, err.Error()
+		}
+		if err := n.db.PingContext(ctx); err != nil {
+			return false, err.Error()
+		}
+		return true, ""
+	})
 }
 
 // path lets a program of resilver find the tools that belong to the server.
