@@ -47,7 +47,8 @@ type RebuildAnswer struct {
 // PauseRequest stops new rebuilds.
 type PauseRequest struct {
 	Reason string `json:"reason"`
-	// ForSeconds is for how long; 0 or less is until somebody resumes.
+	// ForSeconds is for how long, at most a year; 0 or less is until somebody
+	// resumes.
 	ForSeconds float64 `json:"for_seconds"`
 	Node       string  `json:"node"` // empty: the whole cluster
 }

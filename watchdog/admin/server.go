@@ -159,6 +159,10 @@ func (s *Server) rebuild(r *http.Request, by string) (any, error) {
 	return answer, err
 }
 
+// maxPause bounds a pause that ends by itself. A time.Duration holds less than
+// what JSON can say, and would wrap around.
+const maxPause = 366 * 24 * time.Hour
+
 func (s *Server) pause(r *http.Request, by string) (any, error) {
 	var req PauseRequest
 	if err := decode(r, &req); err != nil {
@@ -166,6 +170,9 @@ func (s *Server) pause(r *http.Request, by string) (any, error) {
 	}
 	if req.Reason == "" {
 		return nil, Usage("a pause needs a reason: others will ask")
+	}
+	if req.ForSeconds > maxPause.Seconds() {
+		return nil, Usage("a pause of more than a year is none: leave the time out, and it lasts until `resilver resume`")
 	}
 	p := watchdog.Pause{By: by, Reason: req.Reason, Node: req.Node}
 	if req.ForSeconds > 0 {

@@ -217,6 +217,23 @@ func TestAPlanHasTimeForItsQuestions(t *testing.T) {
 	}
 }
 
+// A pause that no clock can hold must not be taken for one that is over.
+func TestPauseIsBounded(t *testing.T) {
+	d := &daemon{}
+	socket := filepath.Join(tempDir(t), "s")
+	run(t, Options{Socket: socket, Daemon: d})
+	c := client(t, socket)
+	for _, seconds := range []float64{1e300, 1e10, 367 * 86400} {
+		var e *Error
+		if err := c.Pause(t.Context(), PauseRequest{Reason: "why", ForSeconds: seconds}); !errors.As(err, &e) || e.Code != CodeUsage || d.last() != "" {
+			t.Errorf("%g s: %v, asked %q", seconds, err, d.last())
+		}
+	}
+	if err := c.Pause(t.Context(), PauseRequest{Reason: "why", ForSeconds: 366 * 86400}); err != nil || d.last() == "" {
+		t.Errorf("a year: %v, asked %q", err, d.last())
+	}
+}
+
 func TestPanicIsAnError(t *testing.T) {
 	d := &daemon{boom: true}
 	socket := filepath.Join(tempDir(t), "s")
