@@ -52,6 +52,7 @@ type Options struct {
 
 	Failpoint func(point string)                 // for crash tests; nil: none
 	Stepped   func(watchdog.Step, time.Duration) // for metrics
+	Copied    func(n int64)                      // for metrics: n bytes more of a copy
 	Ended     func(watchdog.Record)              // for metrics
 	Logger    *slog.Logger
 }
@@ -89,6 +90,9 @@ func New(o Options) (*Healer, error) {
 	}
 	if o.Stepped == nil {
 		o.Stepped = func(watchdog.Step, time.Duration) {}
+	}
+	if o.Copied == nil {
+		o.Copied = func(int64) {}
 	}
 	if o.Ended == nil {
 		o.Ended = func(watchdog.Record) {}

@@ -158,6 +158,18 @@ func TestAhead(t *testing.T) {
 	}
 }
 
+// TestCopiedCountsAsItGoes: the bytes of a copy count while it runs, and those
+// of a second method once, too.
+func TestCopiedCountsAsItGoes(t *testing.T) {
+	var sum int64
+	r := rebuild{h: &Healer{o: Options{Copied: func(n int64) { sum += n }}}}
+	for _, step := range []struct{ done, want int64 }{{10, 10}, {30, 30}, {30, 30}, {0, 30}, {5, 35}, {4, 35}} {
+		if r.copied(step.done, 100); sum != step.want {
+			t.Errorf("after %d bytes: counted %d, want %d", step.done, sum, step.want)
+		}
+	}
+}
+
 func TestMeter(t *testing.T) {
 	var m meter
 	start := time.Date(2026, 3, 1, 3, 0, 0, 0, time.UTC)

@@ -252,6 +252,7 @@ func (r *rebuild) progress() *watchdog.Progress {
 func (r *rebuild) copied(done, total int64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.h.o.Copied(max(0, done-r.bytes)) // a method that begins anew counts from where it stands
 	r.bytes, r.total = done, max(total, done)
 	r.rate.add(time.Now(), done)
 }

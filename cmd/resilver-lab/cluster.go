@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -20,6 +21,9 @@ func upCmd(dir *string) *cobra.Command {
 		Short: "Start a new cluster, wait until all replicate, print its lab.json, leave it running",
 		Args:  args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+			if o.Nodes == 0 { // in Options the default
+				return usageError{errors.New("--nodes 0: want at least 1")}
+			}
 			if o.Dir, err = resolve(*dir); err != nil {
 				return err
 			}

@@ -37,8 +37,6 @@ func (p Program) Main(ctx context.Context, args []string) int {
 	a := &app{Program: p}
 	root := a.root()
 	root.SetArgs(args)
-	root.SetOut(p.Stdout)
-	root.SetErr(p.Stderr)
 	err := root.ExecuteContext(ctx)
 	if err != nil && !a.began {
 		err = &usageError{fmt.Errorf("%w; see `resilver --help`", err)}
@@ -77,6 +75,15 @@ func (a *app) root() *cobra.Command {
 		a.pauseCommand(), a.resumeCommand(), a.ackCommand(),
 		a.checkConfigCommand(), a.grantsCommand(), a.certsCommand(), a.versionCommand(),
 	)
+	root.SetOut(a.Stdout)
+	root.SetErr(a.Stderr)
+	// Its own completion writes to where the root does now, and takes any word
+	// for a shell, with exit code 0.
+	root.InitDefaultCompletionCmd()
+	if c, _, err := root.Find([]string{"completion"}); err == nil {
+		c.Args = cobra.NoArgs
+		c.RunE = func(c *cobra.Command, _ []string) error { return c.Help() }
+	}
 	a.noteBegin(root)
 	return root
 }

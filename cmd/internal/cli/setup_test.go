@@ -245,3 +245,13 @@ func TestCerts(t *testing.T) {
 		t.Errorf("check-config: exit %d\n%s%s", code, stdout, stderr)
 	}
 }
+
+// A word that is no shell is a mistake, not a call for help.
+func TestCompletion(t *testing.T) {
+	if stdout, _, code := run(t.Context(), "completion", "bash"); code != 0 || !strings.Contains(stdout, "resilver") {
+		t.Errorf("bash: exit %d\n%s", code, stdout)
+	}
+	if stdout, stderr, code := run(t.Context(), "completion", "foo"); code != 2 || stdout != "" || !strings.Contains(stderr, "foo") {
+		t.Errorf("foo: exit %d\n%s%s", code, stdout, stderr)
+	}
+}

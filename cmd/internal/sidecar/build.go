@@ -224,7 +224,7 @@ func (s *Sidecar) buildHealer() error {
 		Preserve: append([]string{"auto.cnf"}, cfg.Rebuild.Preserve...), Deadlines: deadlines(cfg.Rebuild.Deadlines),
 		StallTimeout: cfg.Rebuild.StallTimeout, VerifyStall: cfg.Verify.Stall, Keep: cfg.Quarantine.Keep, KeepFree: cfg.Quarantine.MinFree.Of,
 		User: cfg.MySQL.Replication.User, Password: replication,
-		Failpoint: s.o.Failpoint, Stepped: s.metrics.stepped, Ended: s.metrics.ended, Logger: s.o.Logger,
+		Failpoint: s.o.Failpoint, Stepped: s.metrics.stepped, Copied: s.metrics.received, Ended: s.metrics.ended, Logger: s.o.Logger,
 	})
 	return err
 }

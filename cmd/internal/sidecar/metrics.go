@@ -101,11 +101,12 @@ func (m *metrics) stepped(step watchdog.Step, took time.Duration) {
 
 func (m *metrics) ended(r watchdog.Record) {
 	m.rebuilds.WithLabelValues(string(r.Outcome)).Inc()
-	m.copied.Add(float64(r.Bytes))
 	if r.OutageSeconds != nil {
 		m.outage.WithLabelValues().Set(*r.OutageSeconds)
 	}
 }
+
+func (m *metrics) received(n int64) { m.copied.Add(float64(n)) }
 
 func (m *metrics) given(n int64) { m.sent.Add(float64(n)) }
 
