@@ -31,7 +31,7 @@ func TestTrapR21PreparedTransactions(t *testing.T) {
 		Mysqld: []string{"slave_parallel_threads=4", "slave_parallel_mode=optimistic", "innodb_lock_wait_timeout=600"}})
 	db1, db2, db3 := c.Node(1), c.Node(2), c.Node(3)
 	must(t, db1.SQL(t.Context(), "CREATE TABLE lab.held (id INT NOT NULL PRIMARY KEY, n INT NOT NULL)", "INSERT INTO lab.held VALUES (1, 0)"))
-	stop := manyWriters(t, db1, 6)
+	stop := manyWriters(t, db1, 4)
 	for i := 1; i <= 3; i++ {
 		before, seen := identityOf(t, db2), rollBacks(t, db2)
 		begin, end := filepath.Join(t.TempDir(), "go-on"), filepath.Join(t.TempDir(), "go-on")
