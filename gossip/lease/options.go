@@ -37,7 +37,8 @@ type Options struct {
 
 	TTL         time.Duration // of the lease, while copying
 	CriticalMax time.Duration // after which a critical lease opens the breaker
-	// Heartbeat is raft's heartbeat and election time-out; 0: 800 ms.
+	// Heartbeat is raft's heartbeat and election time-out; 0: 2 s, or down to
+	// 0.8 s where the TTL is short. Heartbeats are most of what an idle leader costs.
 	Heartbeat time.Duration
 
 	// Members is everybody that gossip knows, this node included. It must not
@@ -87,15 +88,15 @@ func (o *Options) check() error {
 
 // A lease must outlive an election or two.
 const (
-	defaultHeartbeat = 800 * time.Millisecond
-	leastBeats       = 5
+	leastHeartbeat = 800 * time.Millisecond
+	leastBeats     = 5
 	// LeastTTL is the shortest lease that New takes with its own heartbeat.
-	LeastTTL = leastBeats * defaultHeartbeat
+	LeastTTL = leastBeats * leastHeartbeat
 )
 
 func (o *Options) heartbeat() time.Duration {
 	if o.Heartbeat == 0 {
-		return defaultHeartbeat
+		return max(leastHeartbeat, min(2*time.Second, o.TTL/6))
 	}
 	return o.Heartbeat
 }

@@ -13,7 +13,7 @@ func raftConfig(o *Options, id raft.ServerID, log *slog.Logger) *raft.Config {
 	c.LocalID = id
 	c.HeartbeatTimeout = o.Heartbeat
 	c.ElectionTimeout = o.Heartbeat
-	c.LeaderLeaseTimeout = min(500*time.Millisecond, o.Heartbeat)
+	c.LeaderLeaseTimeout = min(time.Second, o.Heartbeat)
 	// It only delays the followers' copies, and dominates the cost of being idle.
 	c.CommitTimeout = 250 * time.Millisecond
 	c.SnapshotThreshold = 1024

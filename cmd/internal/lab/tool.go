@@ -47,4 +47,3 @@ func (c *Cluster) Own(dir string) error {
 
 // SuperviseSocket is where the supervisor of the node's mysqld listens.
 func (n *Node) SuperviseSocket() string { return filepath.Join(n.StateDir(), "supervise.sock") }
-
