@@ -60,7 +60,7 @@ func (r *rebuild) answers(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("the new server does not answer: %s: %w", obs.Err, context.Cause(ctx))
-		case <-time.After(50 * time.Millisecond):
+		case <-time.After(10 * time.Millisecond): // the replica is away
 		}
 	}
 }

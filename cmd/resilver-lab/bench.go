@@ -21,6 +21,7 @@ type benchFlags struct {
 	engines  []string
 	data     string
 	small    string
+	pool     string
 	output   string
 	markdown string
 	from     []string
@@ -49,8 +50,9 @@ func benchCmd() *cobra.Command {
 	flags.StringSliceVar(&f.engines, "engine", lab.Engines(), "the database engines, one after the other")
 	flags.StringVar(&f.data, "data", "1GiB", "size of the data on each server")
 	flags.StringVar(&f.small, "small", "200MiB", "size of the cluster that outages are compared with")
+	flags.StringVar(&f.pool, "pool", "1GiB", "buffer pool of each server")
 	flags.IntVar(&o.Rounds, "rounds", 3, "how often everything is measured")
-	flags.IntVar(&o.Rate, "rate", 200, "rows a second that are written where there is load")
+	flags.IntVar(&o.Rate, "rate", 500, "rows a second that are written where there is load")
 	flags.DurationVar(&o.Idle, "idle", time.Minute, "how long idle sidecars are watched")
 	flags.StringVarP(&f.output, "output", "o", "text", "text or json")
 	flags.StringVar(&f.markdown, "markdown", "", "write the page of performance to this file")
@@ -68,7 +70,7 @@ func (f *benchFlags) read(o *bench.Options) error {
 	for _, size := range []struct {
 		text string
 		mb   *int
-	}{{f.data, &o.DataMB}, {f.small, &o.SmallMB}} {
+	}{{f.data, &o.DataMB}, {f.small, &o.SmallMB}, {f.pool, &o.PoolMB}} {
 		n, err := config.ParseSize(size.text)
 		if err != nil {
 			return fmt.Errorf("size %q: %w", size.text, err)

@@ -29,6 +29,7 @@ type engine struct {
 	// template while it is made.
 	paths                                      func(root string) []string
 	nodeOptions, replicaOptions, seededOptions []string
+	redoOption                                 string // names the size of the redo log
 
 	// initialise makes an empty datadir where the option file says.
 	initialise func(ctx context.Context, s *Server, id identity, optionFile string) error

@@ -21,8 +21,8 @@ func mariadbEngine() *engine {
 			"gtid_strict_mode=ON",
 			"log_slave_updates=ON",
 			"binlog_format=ROW", // in another format a row that is missing is no error
-			fmt.Sprintf("innodb_log_file_size=%d", redoCapacity),
 		},
+		redoOption:     "innodb_log_file_size",
 		replicaOptions: []string{"read_only=ON"},
 		seededOptions:  []string{fmt.Sprintf("innodb_log_file_size=%d", redoCapacity)},
 

@@ -20,8 +20,8 @@ func mysqlEngine() *engine {
 			"enforce_gtid_consistency=ON",
 			"plugin_load_add=mysql_clone.so",
 			"plugin_load_add=auth_socket.so",
-			"innodb_redo_log_capacity=" + strconv.Itoa(redoCapacity),
 		},
+		redoOption:     "innodb_redo_log_capacity",
 		replicaOptions: []string{"super_read_only=ON"},
 		seededOptions:  []string{"innodb_redo_log_capacity=" + strconv.Itoa(redoCapacity), "plugin_load_add=auth_socket.so"},
 

@@ -6,13 +6,15 @@ import (
 	"strings"
 )
 
-// redoCapacity is the redo log of every node, in bytes.
+// redoCapacity is the redo log of every node, in bytes. A large buffer pool has
+// a larger one, or it could not hold many changed pages.
 const redoCapacity = 64 << 20
+
+func (c *Cluster) redo() int { return max(redoCapacity, c.setup.PoolMB<<20/2) }
 
 // small keeps a server to what a lab needs; the table caches keep the
 // performance schema's own sizing at its smallest.
 var small = []string{
-	"innodb_buffer_pool_size=128M",
 	"max_connections=100",
 	"table_open_cache=400",
 	"table_definition_cache=400",
@@ -37,6 +39,8 @@ func (n *Node) optionFile(s *Server, id identity) string {
 		"log_bin=binlog",
 		"relay_log=relay",
 		"sync_binlog=1",
+		fmt.Sprintf("innodb_buffer_pool_size=%dM", n.cluster.setup.PoolMB),
+		fmt.Sprintf("%s=%d", s.engine.redoOption, n.cluster.redo()),
 	}
 	lines = append(lines, s.engine.nodeOptions...)
 	if id.root {

@@ -24,6 +24,8 @@ type Options struct {
 	Mysqld []string
 	// DataMB is how many megabytes of rows every node begins with.
 	DataMB int
+	// PoolMB is each server's buffer pool; 0: 128.
+	PoolMB int
 	// Binary is the path of resilver. Where it is empty, bare mysqlds run,
 	// with neither supervisor nor sidecar.
 	Binary string
@@ -49,6 +51,12 @@ func (o *Options) check() error {
 	}
 	if _, err := engineOf(o.Engine); err != nil {
 		errs = append(errs, err)
+	}
+	if o.PoolMB == 0 {
+		o.PoolMB = 128
+	}
+	if o.PoolMB < 8 {
+		errs = append(errs, fmt.Errorf("%d MB of buffer pool: want 8 or more", o.PoolMB))
 	}
 	if o.DataMB < 0 {
 		errs = append(errs, fmt.Errorf("%d MB of data: want 0 or more", o.DataMB))
@@ -91,7 +99,7 @@ func Up(ctx context.Context, o Options) (_ *Cluster, err error) {
 	}
 	c := &Cluster{Dir: o.Dir, id: id, out: o.Out, engine: server.engine, setup: setup{
 		Engine: server.Engine, Version: server.Version, Mysqld: server.Mysqld, Client: server.Client,
-		Resilver: o.Binary, Sidecars: o.Binary != "", Nodes: o.Nodes, Set: o.Set, Options: o.Mysqld,
+		Resilver: o.Binary, Sidecars: o.Binary != "", Nodes: o.Nodes, PoolMB: o.PoolMB, Set: o.Set, Options: o.Mysqld,
 	}}
 	if err := c.makeDir(); err != nil {
 		return nil, err

@@ -19,6 +19,7 @@ type Options struct {
 	Engine  string        // mysql | mariadb
 	DataMB  int           // of rows on each node
 	SmallMB int           // of the lab that outages are compared with
+	PoolMB  int           // buffer pool of each server
 	Rounds  int           // of everything that is measured more than once
 	Rate    int           // writes a second, where there is load
 	Idle    time.Duration // how long idle sidecars are watched
@@ -32,7 +33,7 @@ func (o *Options) check() error {
 	for _, n := range []struct {
 		what  string
 		value int
-	}{{"data", o.DataMB}, {"small data", o.SmallMB}, {"rounds", o.Rounds}, {"rate", o.Rate}} {
+	}{{"data", o.DataMB}, {"small data", o.SmallMB}, {"pool", o.PoolMB}, {"rounds", o.Rounds}, {"rate", o.Rate}} {
 		if n.value < 1 {
 			errs = append(errs, fmt.Errorf("%s %d: want 1 or more", n.what, n.value))
 		}
@@ -57,6 +58,7 @@ type Result struct {
 	Took     float64   `json:"took_seconds"`
 	DataMB   int       `json:"data_mb"`
 	SmallMB  int       `json:"small_mb"`
+	PoolMB   int       `json:"pool_mb"`
 	Rounds   int       `json:"rounds"`
 	Rate     int       `json:"rate"`
 	Idle     float64   `json:"idle_seconds"`
@@ -90,7 +92,7 @@ func Run(ctx context.Context, o Options) (_ *Result, err error) {
 	}
 	b := &bench{Options: o, began: time.Now(), figures: declared(o.Engine)}
 	b.result = &Result{Engine: o.Engine, Command: o.Command, Time: b.began.UTC().Truncate(time.Second), DataMB: o.DataMB, SmallMB: o.SmallMB,
-		Rounds: o.Rounds, Rate: o.Rate, Idle: o.Idle.Seconds()}
+		PoolMB: o.PoolMB, Rounds: o.Rounds, Rate: o.Rate, Idle: o.Idle.Seconds()}
 	if err := b.withLab(ctx, o.DataMB, b.large); err != nil {
 		return nil, err
 	}
@@ -137,7 +139,7 @@ func (b *bench) withLab(ctx context.Context, dataMB int, f func(context.Context,
 	}
 	defer func() { err = errors.Join(err, release()) }() // removes the lab
 	b.say("three %s servers with %d MB each, their sidecars without a rate limit", b.Engine, dataMB)
-	c, err := lab.Up(ctx, lab.Options{Dir: dir, Engine: b.Engine, Binary: b.Binary, DataMB: dataMB, Out: io.Discard, Set: settings})
+	c, err := lab.Up(ctx, lab.Options{Dir: dir, Engine: b.Engine, Binary: b.Binary, DataMB: dataMB, PoolMB: b.PoolMB, Out: io.Discard, Set: settings})
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,9 @@
 package bench
 
-import "resilver/cmd/internal/lab"
+import (
+	"resilver/cmd/internal/lab"
+	"resilver/watchdog"
+)
 
 // The names of the figures.
 const (
@@ -31,6 +34,8 @@ const (
 	healReplicating = "heal.replicating"
 	healCaughtUp    = "heal.caught_up"
 
+	stepPrefix = "step."
+
 	idleRSS        = "idle.rss"
 	idleAnon       = "idle.anonymous"
 	idleCPU        = "idle.cpu"
@@ -44,6 +49,7 @@ const (
 	sectionClient = "Outage as a client sees it"
 	sectionCommit = "Commits at a primary that gives its copy"
 	sectionHeal   = "From fault to healed"
+	sectionSteps  = "The steps of these heals"
 	sectionIdle   = "An idle sidecar"
 )
 
@@ -83,6 +89,11 @@ func declared(engine string) figures {
 		Figure{Name: healLease, Text: "lease granted, policy.broken_for being 2 s", Unit: seconds},
 		Figure{Name: healReplicating, Text: "replicating again", Unit: seconds},
 		Figure{Name: healCaughtUp, Text: "caught up with the primary", Unit: seconds})
+	for _, step := range watchdog.Steps() {
+		if step != watchdog.StepSettle { // it ends after the record
+			fs.declare(sectionSteps, Figure{Name: stepPrefix + string(step), Text: string(step), Unit: seconds})
+		}
+	}
 	fs.declare(sectionIdle,
 		Figure{Name: idleRSS, Text: "resident memory, the largest of three", Unit: megabytes},
 		Figure{Name: idleAnon, Text: "of which anonymous, the largest of three", Unit: megabytes},

@@ -65,6 +65,9 @@ func (s *site) heals() measure {
 		s.note(healLease, r.Started.Sub(broken).Seconds())
 		s.note(healReplicating, r.Started.Sub(broken).Seconds()+stepSeconds(r, watchdog.Steps()...))
 		s.note(healCaughtUp, caughtUp.Sub(broken).Seconds())
+		for _, took := range r.Steps {
+			s.figures.add(stepPrefix+string(took.Name), took.Seconds)
+		}
 		return watch.noteAs(ctx, s, clientOurs)
 	}}
 }

@@ -25,12 +25,11 @@ type Machine struct {
 	// took one file of 256 MiB and a sync, in bytes a second.
 	Disk   string  `json:"disk"`
 	Writes float64 `json:"disk_writes"`
-	Go     string  `json:"go"`
 }
 
 // look describes this machine, and the disk beneath dir.
 func look(dir string) (Machine, error) {
-	m := Machine{Cores: runtime.NumCPU(), Go: runtime.Version(), System: valueIn("/etc/os-release", "PRETTY_NAME", "="),
+	m := Machine{Cores: runtime.NumCPU(), System: valueIn("/etc/os-release", "PRETTY_NAME", "="),
 		Processor: valueIn("/proc/cpuinfo", "model name", ":")}
 	var uts unix.Utsname
 	if err := unix.Uname(&uts); err != nil {
