@@ -24,9 +24,11 @@ endef
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
+# Without cgo: static programs, and 1.7 MB less of resident memory. Users and
+# groups are then those of /etc/passwd and /etc/group.
 .PHONY: build
 build: ## put resilver and resilver-lab into bin/
-	go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/resilver ./cmd/resilver-lab
+	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/resilver ./cmd/resilver-lab
 
 .PHONY: lab
 lab: build ## get the database servers that tests and demo run on
@@ -35,6 +37,10 @@ lab: build ## get the database servers that tests and demo run on
 .PHONY: demo
 demo: build ## watch a real cluster heal itself, under 3 minutes; ENGINE=mariadb for MariaDB
 	bin/resilver-lab demo --engine $(ENGINE)
+
+.PHONY: bench
+bench: build ## measure on a quiet machine, both engines, about 25 minutes; writes docs/performance.md
+	bin/resilver-lab bench --data 2GiB --markdown docs/performance.md
 
 .PHONY: cc
 cc:

@@ -18,6 +18,11 @@ func (c *Cluster) Tool(name string) string {
 // ServerUser is the system user that the lab's mysqlds run as.
 func (c *Cluster) ServerUser() string { return c.id.OS }
 
+// Mysqld is the lab's server program, and the user and group that it runs as.
+func (c *Cluster) Mysqld() (program string, uid, gid int) {
+	return c.setup.Mysqld, c.id.uid, c.id.gid
+}
+
 // AsServer prepares a program that runs as mysqld's user, in a group of its
 // own that dies with ctx.
 func (c *Cluster) AsServer(ctx context.Context, program string, args ...string) *exec.Cmd {

@@ -13,24 +13,20 @@ import (
 const (
 	// commitPause is between the commits of the client that times them.
 	commitPause = 2 * time.Millisecond
-	// commitsLeast is how long it commits at least where nothing is copied;
-	// else as long as a copy took.
-	commitsLeast = 5 * time.Second
+	// commitsLength is how long it commits where nothing is copied: about as
+	// long as a copy takes.
+	commitsLength = 8 * time.Second
 )
 
 // commitsAlone times commits at the primary where nothing is copied.
 func (s *site) commitsAlone() measure {
 	return measure{"commits at the primary, no copy", func(ctx context.Context) error {
-		length := commitsLeast
-		if stage, ok := s.figures.medianOf(copyStage); ok {
-			length = max(length, time.Duration(stage*float64(time.Second)))
-		}
 		longest, err := s.longestCommit(ctx, func(ctx context.Context) (from, to time.Time, err error) {
 			from = time.Now()
 			select {
 			case <-ctx.Done():
 				return from, from, context.Cause(ctx)
-			case <-time.After(length):
+			case <-time.After(commitsLength):
 			}
 			return from, time.Now(), nil
 		})

@@ -15,37 +15,66 @@ import (
 // the same disk, with nothing else around them.
 func (s *site) rawCopies() []measure {
 	if s.Engine == lab.MariaDB {
-		return []measure{s.rawCopy(copyPipe, "mariadb-backup | mbstream", s.pipe)}
+		return []measure{{"mariadb-backup | mbstream", s.rawPipe}}
 	}
 	return []measure{
-		s.rawCopy(copyPlain, "CLONE over plain TCP", func(ctx context.Context, dir string) error { return s.clone(ctx, s.replica, dir, "NO SSL") }),
-		s.rawCopy(copyTLS, "CLONE with its own TLS", func(ctx context.Context, dir string) error { return s.clone(ctx, s.replica, dir, "SSL") }),
+		s.rawClone(copyPlain, copyPlainAlone, "CLONE over plain TCP", "NO SSL"),
+		s.rawClone(copyTLS, copyTLSAlone, "CLONE with its own TLS", "SSL"),
 	}
 }
 
-func (s *site) rawCopy(figure, name string, take func(ctx context.Context, dir string) error) measure {
+func (s *site) rawPipe(ctx context.Context) (err error) {
+	dir, remove := s.fresh("raw")
+	defer func() { err = errors.Join(err, remove()) }()
+	began := time.Now()
+	if err := s.pipe(ctx, dir); err != nil {
+		return err
+	}
+	s.note(copyPipe, time.Since(began).Seconds())
+	return nil
+}
+
+// rawClone clones into the scratch server that resilver would boot too, from
+// the donor's own port.
+func (s *site) rawClone(figure, alone, name, tls string) measure {
 	return measure{name, func(ctx context.Context) (err error) {
 		dir, remove := s.fresh("raw")
 		defer func() { err = errors.Join(err, remove()) }()
 		began := time.Now()
-		if err := take(ctx, dir); err != nil {
+		scratch, db, err := s.scratch(ctx)
+		if err != nil {
+			return err
+		}
+		booted := time.Now()
+		err = s.clone(ctx, func(ctx context.Context, statement string) error {
+			_, err := db.ExecContext(ctx, statement)
+			return err
+		}, dir, tls)
+		cloned := time.Now()
+		if err := errors.Join(err, db.Close(), scratch.Kill()); err != nil {
 			return err
 		}
 		s.note(figure, time.Since(began).Seconds())
+		s.note(alone, cloned.Sub(booted).Seconds())
 		return nil
 	}}
 }
 
-// clone has a server fetch the donor's data into a new directory. It needs no
-// scratch server: where CLONE names a directory, any mysqld can run it.
-func (s *site) clone(ctx context.Context, by *lab.Node, dir, tls string) error {
+// clone has a server fetch the donor's data into a new directory.
+func (s *site) clone(ctx context.Context, run func(ctx context.Context, statement string) error, dir, tls string) error {
 	ctx, cancel := context.WithTimeout(ctx, copyDeadline)
 	defer cancel()
 	d := s.donor
-	return by.SQL(ctx,
+	for _, statement := range []string{
 		fmt.Sprintf("SET GLOBAL clone_valid_donor_list='%s:%d'", d.Address, d.Port),
 		fmt.Sprintf("CLONE INSTANCE FROM '%s'@'%s':%d IDENTIFIED BY '%s' DATA DIRECTORY='%s' REQUIRE %s",
-			giver, d.Address, d.Port, s.password, dir, tls))
+			giver, d.Address, d.Port, s.password, dir, tls),
+	} {
+		if err := run(ctx, statement); err != nil {
+			return fmt.Errorf("clone by hand: %w", err)
+		}
+	}
+	return nil
 }
 
 // pipe is what a shell runs, as mysqld's user, with the interval that resilver

@@ -7,12 +7,14 @@ import (
 
 // The names of the figures.
 const (
-	copyPlain     = "copy.plain"
-	copyTLS       = "copy.tls"
-	copyPipe      = "copy.pipe"
-	copyStage     = "copy.stage"
-	copyDonorCPU  = "copy.donor_cpu"
-	copyReceivCPU = "copy.recipient_cpu"
+	copyPlain      = "copy.plain"
+	copyTLS        = "copy.tls"
+	copyPlainAlone = "copy.plain_alone"
+	copyTLSAlone   = "copy.tls_alone"
+	copyPipe       = "copy.pipe"
+	copyStage      = "copy.stage"
+	copyDonorCPU   = "copy.donor_cpu"
+	copyReceivCPU  = "copy.recipient_cpu"
 
 	outageRestart      = "outage.restart"
 	outageOurs         = "outage.resilver"
@@ -57,8 +59,10 @@ const (
 func declared(engine string) figures {
 	var fs figures
 	raw := []Figure{
-		{Name: copyPlain, Text: "CLONE over plain TCP", Unit: seconds},
-		{Name: copyTLS, Text: "CLONE with its own TLS", Unit: seconds},
+		{Name: copyPlain, Text: "scratch server, CLONE over plain TCP", Unit: seconds},
+		{Name: copyPlainAlone, Text: "of which the statement alone", Unit: seconds},
+		{Name: copyTLS, Text: "scratch server, CLONE with its own TLS", Unit: seconds},
+		{Name: copyTLSAlone, Text: "of which the statement alone", Unit: seconds},
 	}
 	stage := "resilver's stage: scratch server, CLONE, mTLS"
 	if engine == lab.MariaDB {

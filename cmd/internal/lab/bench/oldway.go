@@ -42,7 +42,9 @@ func (s *site) copyInto(ctx context.Context) error {
 	dir, remove := s.fresh("old")
 	take := s.pipe
 	if s.Engine == lab.MySQL {
-		take = func(ctx context.Context, dir string) error { return s.clone(ctx, s.primary, dir, "NO SSL") }
+		take = func(ctx context.Context, dir string) error {
+			return s.clone(ctx, func(ctx context.Context, statement string) error { return s.primary.SQL(ctx, statement) }, dir, "NO SSL")
+		}
 	}
 	if err := take(ctx, dir); err != nil {
 		return errors.Join(err, remove())

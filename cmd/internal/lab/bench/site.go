@@ -72,7 +72,10 @@ func (b *bench) newSite(ctx context.Context, c *lab.Cluster) (*site, error) {
 	if err := s.primary.SQL(ctx, statements...); err != nil {
 		return nil, err
 	}
-	return s, s.caughtUp(ctx, s.replica, s.donor)
+	if err := s.caughtUp(ctx, s.replica, s.donor); err != nil || b.Engine != lab.MySQL {
+		return s, err
+	}
+	return s, s.warmScratch(ctx)
 }
 
 // measure is one thing that a round measures.

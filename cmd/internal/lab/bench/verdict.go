@@ -39,8 +39,8 @@ type goal struct {
 
 // goals are the project's, for medians.
 var goals = []goal{
-	{"stage, with mTLS and the scratch server's boot, against a plain CLONE alone", []string{lab.MySQL}, ratio(copyStage, copyPlain), 1.15, false, times},
-	{"stage, with mTLS and the scratch server's boot, against CLONE with its own TLS", []string{lab.MySQL}, ratio(copyStage, copyTLS), 0.9, false, times},
+	{"stage, with mTLS, against a plain CLONE into the same scratch server", []string{lab.MySQL}, ratio(copyStage, copyPlain), 1.15, false, times},
+	{"stage, with mTLS, against CLONE with its own TLS into the same", []string{lab.MySQL}, ratio(copyStage, copyTLS), 0.9, false, times},
 	{"stage, with mTLS, against mariadb-backup piped into mbstream", []string{lab.MariaDB}, ratio(copyStage, copyPipe), 1.0, false, times},
 	{"outage against a graceful restart, idle", []string{lab.MySQL}, ratio(outageOurs, outageRestart), 0.5, false, times},
 	{"outage against a graceful restart, idle", []string{lab.MariaDB}, ratio(outageOurs, outageRestart), 0.3, false, times},
