@@ -53,6 +53,7 @@ func benchCmd() *cobra.Command {
 	flags.StringVar(&f.pool, "pool", "1GiB", "buffer pool of each server")
 	flags.IntVar(&o.Rounds, "rounds", 3, "how often everything is measured")
 	flags.IntVar(&o.Rate, "rate", 500, "rows a second that are written where there is load")
+	flags.DurationVar(&o.Soak, "soak", 10*time.Second, "how long they are written before anything is measured there")
 	flags.DurationVar(&o.Idle, "idle", time.Minute, "how long idle sidecars are watched")
 	flags.StringVarP(&f.output, "output", "o", "text", "text or json")
 	flags.StringVar(&f.markdown, "markdown", "", "write the page of performance to this file")

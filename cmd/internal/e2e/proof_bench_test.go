@@ -18,7 +18,7 @@ func TestBench(t *testing.T) {
 		t.Run(engine, func(t *testing.T) {
 			t.Parallel()
 			r, err := bench.Run(t.Context(), bench.Options{Engine: engine, DataMB: 64, SmallMB: 20, PoolMB: 128, Rounds: 1, Rate: 100,
-				Idle: 3 * time.Second, Binary: binary, Command: t.Name(), Out: logWriter{t}})
+				Soak: time.Second, Idle: 3 * time.Second, Binary: binary, Command: t.Name(), Out: logWriter{t}})
 			must(t, err)
 			checkBench(t, r)
 		})

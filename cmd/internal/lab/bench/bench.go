@@ -22,6 +22,7 @@ type Options struct {
 	PoolMB  int           // buffer pool of each server
 	Rounds  int           // of everything that is measured more than once
 	Rate    int           // writes a second, where there is load
+	Soak    time.Duration // how long the load changes pages before each measurement
 	Idle    time.Duration // how long idle sidecars are watched
 	Binary  string        // path of resilver
 	Command string        // as the document names it
@@ -61,6 +62,7 @@ type Result struct {
 	PoolMB   int       `json:"pool_mb"`
 	Rounds   int       `json:"rounds"`
 	Rate     int       `json:"rate"`
+	Soak     float64   `json:"soak_seconds"`
 	Idle     float64   `json:"idle_seconds"`
 	Figures  []Figure  `json:"figures"`
 	Verdicts []Verdict `json:"verdicts"`
@@ -92,7 +94,7 @@ func Run(ctx context.Context, o Options) (_ *Result, err error) {
 	}
 	b := &bench{Options: o, began: time.Now(), figures: declared(o.Engine)}
 	b.result = &Result{Engine: o.Engine, Command: o.Command, Time: b.began.UTC().Truncate(time.Second), DataMB: o.DataMB, SmallMB: o.SmallMB,
-		PoolMB: o.PoolMB, Rounds: o.Rounds, Rate: o.Rate, Idle: o.Idle.Seconds()}
+		PoolMB: o.PoolMB, Rounds: o.Rounds, Rate: o.Rate, Soak: o.Soak.Seconds(), Idle: o.Idle.Seconds()}
 	if err := b.withLab(ctx, o.DataMB, b.large); err != nil {
 		return nil, err
 	}
@@ -119,7 +121,7 @@ func (b *bench) large(ctx context.Context, s *site) error {
 		return err
 	}
 	return s.underLoad(ctx, func() error {
-		return s.rounds(ctx, "under load", []measure{s.rebuilds(rebuildLoad), s.restarts(restartLoad)})
+		return s.rounds(ctx, "under load", []measure{s.soaked(s.rebuilds(rebuildLoad)), s.soaked(s.restarts(restartLoad))})
 	})
 }
 

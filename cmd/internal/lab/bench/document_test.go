@@ -17,7 +17,7 @@ func resultOf(engine string) *Result {
 		}
 	}
 	return &Result{Engine: engine, Server: engine + " 1.2.3", Resilver: "resilver 0.4", Command: "resilver-lab bench --data 2GiB",
-		Time: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), Took: 600, DataMB: 2147, SmallMB: 209, PoolMB: 1073, Rounds: 3, Rate: 500, Idle: 60,
+		Time: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), Took: 600, DataMB: 2147, SmallMB: 209, PoolMB: 1073, Rounds: 3, Rate: 500, Soak: 10, Idle: 60,
 		Machine: Machine{Kernel: "Linux 6", System: "Debian", Processor: "EPYC", Cores: 2, Memory: 25e9, Disk: "/dev/vda, ext4", Writes: 9e8},
 		Figures: fs.measured(), Verdicts: judge(engine, fs)}
 }
@@ -32,7 +32,7 @@ func TestDocument(t *testing.T) {
 	}
 	for _, r := range results {
 		for _, want := range []string{"## " + r.Server, "`" + r.Command + "`", "2026-01-02T03:04:05Z, 10.0 minutes", "resilver 0.4", "Linux 6", "EPYC with 2 cores",
-			"25 GB of memory", "/dev/vda, ext4", "900 MB/s", "2147 MB of rows", "500 transactions a second", "209 MB"} {
+			"25 GB of memory", "/dev/vda, ext4", "900 MB/s", "2147 MB of rows", "500 transactions a second at the primary for 10 s", "209 MB"} {
 			if !strings.Contains(string(page), want) {
 				t.Errorf("the page does not say %q", want)
 			}

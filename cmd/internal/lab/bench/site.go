@@ -146,6 +146,19 @@ func (s *site) underLoad(ctx context.Context, f func() error) (err error) {
 	return f()
 }
 
+// soaked lets the load change pages before: a server that has just started has
+// nothing to write when it ends.
+func (s *site) soaked(m measure) measure {
+	return measure{m.name, func(ctx context.Context) error {
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(s.Soak):
+		}
+		return m.run(ctx)
+	}}
+}
+
 // equal wants every node to have the same rows.
 func (s *site) equal(ctx context.Context) error {
 	result, err := s.c.Check(ctx, 5*time.Minute)
