@@ -125,14 +125,19 @@ func (h *held) watch() {
 	}
 }
 
-// renew asks for more time at a quarter of the lease's, while it is copying.
+// renew asks for more time at a quarter of the lease's, while it is copying,
+// and once at the start: with the entry that follows the grant the donor learns
+// that the grant was committed, for which it would else wait in stage.
 func (h *held) renew() {
-	for sleep(h.looping, h.ttl/4) {
+	for {
 		h.mu.Lock()
 		skip := h.critical || h.ending
 		h.mu.Unlock()
 		if !skip {
 			h.renewOnce(h.looping)
+		}
+		if !sleep(h.looping, h.ttl/4) {
+			return
 		}
 	}
 }
