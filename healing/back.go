@@ -80,10 +80,13 @@ func (r *rebuild) backOnce(ctx context.Context) error {
 	if err := datadir.Unmark(r.j.Live.Path); err != nil {
 		return err
 	}
+	if r.j.Dead {
+		return r.releaseDead(ctx)
+	}
 	if err := r.oldAnswers(ctx); err != nil {
 		return err
 	}
-	if r.j.Closed == nil {
+	if r.j.Closed == nil || r.j.Dead {
 		return nil
 	}
 	return r.h.o.Server.Reopen(ctx, *r.j.Closed)
@@ -156,10 +159,20 @@ func (r *rebuild) ours(obs watchdog.Observation) error {
 }
 
 // oldAnswers has the old server started until it answers. Start lifts a hold,
-// and does nothing where the server runs.
+// and does nothing where the server runs. One that dies each time is left to
+// its manager, like one that was dead before.
 func (r *rebuild) oldAnswers(ctx context.Context) error {
+	deaths, begun := 0, false
 	for {
+		if status, err := r.h.o.Service.Status(ctx); err == nil && begun && !status.Running {
+			deaths++
+		}
+		if deaths >= quickDeaths {
+			r.log.Error("the old server does not come up any more, and is left to its manager", "deaths", deaths)
+			return r.note(func(j *Journal) { j.Dead = true })
+		}
 		started := r.h.o.Service.Start(ctx)
+		begun = started == nil
 		obs := r.h.o.Server.Observe(ctx)
 		if obs.Reachable && started == nil {
 			return nil

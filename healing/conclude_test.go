@@ -31,7 +31,7 @@ func TestCancelledWhileTheGuardsAreAsked(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer server.Disconnect() //nolint:errcheck // it never connected
-	h := &Healer{o: Options{StateDir: t.TempDir(), Server: server, Cluster: lone{}, Leases: unasked{}}}
+	h := &Healer{o: Options{StateDir: t.TempDir(), Server: server, Known: &Keeper{}, Cluster: lone{}, Leases: unasked{}}}
 	ctx, cancel := context.WithCancelCause(t.Context())
 	by := fmt.Errorf("%w by root", errCancelled)
 	cancel(by)

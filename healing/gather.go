@@ -21,17 +21,24 @@ const askDeadline = 10 * time.Second
 // what was read before. It changes nothing but two scratch directories, which
 // prove that the exchange will work.
 func (h *Healer) Gather(ctx context.Context, v watchdog.View, from string) watchdog.Facts {
-	ctx, cancel := context.WithTimeout(ctx, 3*askDeadline+h.o.Policy.ErrantConfirm)
+	ctx, cancel := context.WithTimeout(ctx, 3*askDeadline+h.o.Policy.ErrantConfirm+logsTimeout)
 	defer cancel()
 	g := gathering{h: h, ctx: ctx, view: v, standing: watchdog.RoleOf(v, v.Self, h.o.Policy.Fresh)}
-	g.f.Self = h.o.Server.Observe(ctx)
+	g.sets = h.o.Server
+	if g.f.Self = h.o.Server.Observe(ctx); !g.f.Self.Reachable {
+		g.sets = byPeer{h.o.Peers, g.standing.Primary}
+		g.down()
+	}
 	// Beside each other: what is confirmed for long must not leave this node's
 	// own facts without time.
 	var own sync.WaitGroup
 	own.Go(g.own)
 	g.askAll(from)
-	g.sets()
+	executed := g.compare()
 	own.Wait()
+	if g.last != nil {
+		g.f.Self.Executed = executed
+	}
 	g.space()
 	g.contents()
 	return g.f
@@ -53,6 +60,8 @@ type gathering struct {
 	view     watchdog.View
 	standing watchdog.Standing
 	root     string // the datadir, once it is known to be fit for an exchange
+	sets     arithmetic
+	last     *Last // of a dead server; nil for one that answers
 	f        watchdog.Facts
 }
 
@@ -91,13 +100,17 @@ func (g *gathering) ask(node string) watchdog.DonorFacts {
 	return watchdog.DonorFacts{Node: node, State: &state}
 }
 
-// sets compares what each node has executed.
-func (g *gathering) sets() {
+// known says that this node's own server can be judged; else the facts that
+// are its own stay unasked (see guard server).
+func (g *gathering) known() bool { return g.f.Self.Reachable || g.last != nil }
+
+// compare compares what each node has executed; it returns what this one has.
+func (g *gathering) compare() (executed string) {
 	unknown := g.f.PrimaryErr
 	if g.f.Primary != nil && !g.f.Primary.Observation.Reachable {
 		unknown = fmt.Sprintf("%s's mysqld does not answer: %s", g.standing.Primary, g.f.Primary.Observation.Err)
 	}
-	if !g.f.Self.Reachable {
+	if !g.known() {
 		unknown = "this node's mysqld does not answer: " + g.f.Self.Err
 	}
 	if unknown != "" {
@@ -106,14 +119,14 @@ func (g *gathering) sets() {
 			d := &g.f.Donors[i]
 			d.Missing.Err, d.Errant.Err, d.Purged.Err = unknown, unknown, unknown
 		}
-		return
+		return ""
 	}
 	var claims []*claim
 	var answers []*watchdog.Answer
 	ask := func(set string, id uint32, answer *watchdog.Answer) {
 		claims, answers = append(claims, &claim{set: set, id: id}), append(answers, answer)
 	}
-	own, err := held(g.ctx, g.h.o.Server, g.f.Self)
+	executed, own, err := g.held()
 	if err != nil {
 		g.f.Errant.Err = err.Error()
 	} else {
@@ -122,40 +135,51 @@ func (g *gathering) sets() {
 	for i := range g.f.Donors {
 		d := &g.f.Donors[i]
 		if d.State != nil && d.State.Observation.Reachable {
-			g.donorSets(d)
+			g.donorSets(d, executed)
 			ask(d.State.Observation.Executed, d.State.Observation.ServerID, &d.Errant)
 		}
 	}
 	// A replica can run ahead of its source's own set for a moment, so a first
 	// difference counts only where it lasts.
-	beyond(g.ctx, g.h.o.Server, claims, g.f.Primary.Observation, g.h.o.Policy.ErrantConfirm, func(ctx context.Context) (watchdog.PeerState, error) {
+	beyond(g.ctx, g.sets, claims, g.f.Primary.Observation, g.h.o.Policy.ErrantConfirm, func(ctx context.Context) (watchdog.PeerState, error) {
 		return g.h.primaryState(ctx, g.standing.Primary)
 	})
 	for i, c := range claims {
 		*answers[i] = watchdog.AnswerOf(c.diff, c.err)
 	}
+	return executed
+}
+
+// held is what this node's server has executed, and all that it holds; of a
+// dead one both are found in its files.
+func (g *gathering) held() (executed, held string, err error) {
+	if g.last != nil {
+		return g.h.atRest(g.ctx, g.last, g.sets)
+	}
+	held, err = heldBy(g.ctx, g.sets, g.f.Self)
+	return g.f.Self.Executed, held, err
 }
 
 // donorSets applies the donor rule, executed(recipient) ∩ executed(primary)
 // and the failing transaction ⊆ executed(donor) ⊆ executed(primary), but for
 // its end, which has to be confirmed.
-func (g *gathering) donorSets(d *watchdog.DonorFacts) {
+func (g *gathering) donorSets(d *watchdog.DonorFacts, executed string) {
 	donor := d.State.Observation.Executed
-	d.Purged = watchdog.AnswerOf(g.h.o.Server.GTIDSubtract(g.ctx, g.f.Primary.Observation.Purged, donor))
+	d.Purged = watchdog.AnswerOf(g.sets.GTIDSubtract(g.ctx, g.f.Primary.Observation.Purged, donor))
 	d.Missing = watchdog.AnswerOf(func() (string, error) {
-		errant, err := g.h.o.Server.GTIDBeyond(g.ctx, g.f.Self.Executed, g.f.Self.ServerID, g.f.Primary.Observation)
+		errant, err := g.sets.GTIDBeyond(g.ctx, executed, g.f.Self.ServerID, g.f.Primary.Observation)
 		if err != nil {
 			return "", err
 		}
-		shared, err := g.h.o.Server.GTIDSubtract(g.ctx, g.f.Self.Executed, errant)
+		shared, err := g.sets.GTIDSubtract(g.ctx, executed, errant)
 		if err != nil {
 			return "", err
 		}
-		needed, err := g.h.o.Server.GTIDUnion(g.ctx, shared, g.failing())
+		needed, err := g.sets.GTIDUnion(g.ctx, shared, g.failing())
 		if err != nil {
 			return "", err
 		}
-		return g.h.o.Server.GTIDSubtract(g.ctx, needed, donor)
+		return g.sets.GTIDSubtract(g.ctx, needed, donor)
 	}())
 }
 

@@ -28,6 +28,8 @@ type Options struct {
 	Peers      watchdog.Peers
 	Cluster    watchdog.Cluster
 	Server     *replica.Server // the live server
+	Known      *Keeper         // what is known of it once it is dead
+	ToolDirs   []string        // where the programs that read binary logs are looked for, after the server's own
 	Socket     string          // its unix socket
 	// Connect opens this node's own account at a private server.
 	Connect func(socket string) (*replica.Server, error)
@@ -76,7 +78,7 @@ func New(o Options) (*Healer, error) {
 	switch {
 	case o.Node == "" || o.StateDir == "" || o.Socket == "":
 		return nil, errors.New("healer: node, state directory and socket are needed")
-	case o.Leases == nil || o.Peers == nil || o.Cluster == nil || o.Server == nil || o.Connect == nil || o.Service == nil || o.Tunnel == nil || o.Backup == nil:
+	case o.Leases == nil || o.Peers == nil || o.Cluster == nil || o.Server == nil || o.Known == nil || o.Connect == nil || o.Service == nil || o.Tunnel == nil || o.Backup == nil:
 		return nil, errors.New("healer: a collaborator is missing")
 	case len(o.Methods) == 0:
 		return nil, errors.New("healer: no method")

@@ -53,6 +53,10 @@ type Journal struct {
 	// Persisted is what the copy's mysqld-auto.cnf said before it was made to
 	// start closed; nil where the option files say so already.
 	Persisted replica.Persisted `json:"persisted"`
+	// Dead says that mysqld was dead when stop began, or does not come up any
+	// more: there is nothing to close or to end, and on the way back nothing
+	// to wait for.
+	Dead bool `json:"dead"`
 	// Ending is set when every check of stop has passed, right before mysqld
 	// is ended: only then may a dead mysqld lead on to the swap.
 	Ending bool           `json:"ending"`

@@ -93,7 +93,7 @@ func TestStartGuard(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			state, live := t.TempDir(), t.TempDir()
-			if err := SaveLast(state, Last{Datadir: live}); err != nil {
+			if err := (&Last{Datadir: live}).save(state); err != nil {
 				t.Fatal(err)
 			}
 			if c.journal != nil {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 
+	"resilver/config/secret"
 	"resilver/healing/datadir"
 	"resilver/healing/private"
 	"resilver/healing/service"
@@ -15,9 +16,7 @@ import (
 
 // place: the proof that the directories can be exchanged.
 func (g *gathering) place() {
-	const down = "the datadir is not known while mysqld is down"
-	if !g.f.Self.Reachable {
-		g.f.SpaceErr, g.f.Staging.Err = down, down
+	if !g.known() {
 		return
 	}
 	p, err := datadir.PlaceFor(g.f.Self.Datadir, g.h.o.StagingDir)
@@ -51,7 +50,7 @@ func obstacle(err error) watchdog.Answer {
 // layout: everything that belongs to the data lies in the datadir, and a
 // private server can be kept from every path of the live one.
 func (g *gathering) layout() error {
-	paths, err := g.h.o.Server.Paths(g.ctx)
+	paths, err := g.paths()
 	if err != nil {
 		return err
 	}
@@ -59,6 +58,14 @@ func (g *gathering) layout() error {
 		return &datadir.PlaceError{Reason: out}
 	}
 	return private.CheckSeal(paths)
+}
+
+// paths are the variables that name places on disk.
+func (g *gathering) paths() (map[string]string, error) {
+	if g.last != nil {
+		return g.last.Paths, nil
+	}
+	return g.h.o.Server.Paths(g.ctx)
 }
 
 // space compares what a copy needs with what is free.
@@ -95,19 +102,14 @@ const scratchBytes = 256 << 20
 // closed: the rebuilt server comes up closed, by its option files or by the
 // copy's mysqld-auto.cnf where the engine has that.
 func (g *gathering) closed() {
-	if !g.f.Self.Reachable {
-		g.f.Closed.Err = g.f.Self.Err
+	if !g.known() {
 		return
 	}
 	const remedy = ": nothing would close the rebuilt server while it starts"
-	why, err := g.h.o.Server.StartsReadOnly(g.ctx)
+	why, args, err := g.boot()
 	if err == nil && why != "" {
 		g.f.Closed = watchdog.AnswerOf(why+remedy, nil)
 		return
-	}
-	var args []string
-	if err == nil {
-		args, err = g.h.arguments(g.ctx, g.f.Self)
 	}
 	if err == nil && slices.Contains(args, "--no-defaults") {
 		g.f.Closed = watchdog.AnswerOf("mysqld is run with --no-defaults"+remedy, nil)
@@ -116,13 +118,21 @@ func (g *gathering) closed() {
 	g.f.Closed = watchdog.AnswerOf("", err)
 }
 
+// boot is what keeps the next start from being read-only, and the options on
+// the server's command line.
+func (g *gathering) boot() (why string, args []string, err error) {
+	if g.last != nil {
+		return g.last.Opens, g.last.Program.Args, nil
+	}
+	if why, err = g.h.o.Server.StartsReadOnly(g.ctx); err == nil {
+		args, err = g.h.arguments(g.ctx, g.f.Self)
+	}
+	return why, args, err
+}
+
 // service: the manager answers, and the process it runs is the server.
 func (g *gathering) service() {
-	if !g.f.Self.Reachable {
-		g.f.Service.Err = g.f.Self.Err
-		if why, err := atWork(g.ctx, g.h.o.Service); err == nil && why != "" {
-			g.f.Service = watchdog.AnswerOf(why, nil)
-		}
+	if !g.known() {
 		return
 	}
 	status, err := g.h.o.Service.Status(g.ctx)
@@ -134,6 +144,10 @@ func (g *gathering) service() {
 		g.f.Service = watchdog.AnswerOf(why, err)
 		return
 	}
+	if g.last != nil { // that nobody runs it has been proven
+		g.f.Service = watchdog.AnswerOf("", nil)
+		return
+	}
 	pid, err := g.h.serverPID(g.ctx, g.f.Self)
 	if err == nil && (!status.Running || (status.PID != 0 && status.PID != pid)) {
 		g.f.Service = watchdog.AnswerOf(fmt.Sprintf("the manager of mysqld (%s) does not run the server on %s, which is process %d", status.Managed, g.f.Self.Datadir, pid), nil)
@@ -142,12 +156,15 @@ func (g *gathering) service() {
 	g.f.Service = watchdog.AnswerOf("", err)
 }
 
+// person is a manager that can tell whether a person is at work on mysqld.
+type person interface {
+	Person(ctx context.Context) (at bool, reason string, err error)
+}
+
 // atWork asks a manager that can tell whether a person is at work on mysqld, and
 // whether its guard against a start in mid-swap is in force.
 func atWork(ctx context.Context, s service.Service) (string, error) {
-	if m, ok := s.(interface {
-		Person(context.Context) (bool, string, error)
-	}); ok {
+	if m, ok := s.(person); ok {
 		if at, why, err := m.Person(ctx); err != nil || at {
 			return "a person is at work on mysqld: " + why, err
 		}
@@ -162,8 +179,11 @@ func atWork(ctx context.Context, s service.Service) (string, error) {
 
 // account: a password for the source, from the server or the configuration.
 func (g *gathering) account() {
-	if !g.f.Self.Reachable {
-		g.f.Account.Err = g.f.Self.Err
+	if !g.known() {
+		return
+	}
+	if g.last != nil {
+		g.f.Account = watchdog.AnswerOf(g.last.noAccount(g.h.o.Password), nil)
 		return
 	}
 	source, err := g.h.o.Server.SourceConfig(g.ctx)
@@ -175,4 +195,16 @@ func (g *gathering) account() {
 	default:
 		g.f.Account = watchdog.AnswerOf("", err)
 	}
+}
+
+// noAccount is why a copy for a dead server could not log in at its source:
+// what the server has stored cannot be read.
+func (l *Last) noAccount(configured secret.Secret) string {
+	switch {
+	case l.Source == nil:
+		return "it had no single source when it was last seen"
+	case configured.IsZero():
+		return "the password for its source is in the dead server, where nobody can read it: set mysql.replication"
+	}
+	return ""
 }

@@ -12,6 +12,7 @@ import (
 	"resilver/healing/method"
 	"resilver/healing/service"
 	"resilver/watchdog"
+	"resilver/watchdog/replica"
 )
 
 // guardPatience is how long guards that are unknown under the lease are asked
@@ -36,33 +37,52 @@ func (r *rebuild) preflight(ctx context.Context) error {
 		return err
 	}
 	r.fitness = method.Facts{Flavor: facts.Self.Flavor, VersionNumber: facts.Self.VersionNumber}
-	if r.paths, err = r.h.o.Server.Paths(ctx); err != nil {
-		return err
-	}
-	pidFile := r.paths["pid_file"]
-	if r.process, err = r.h.identify(ctx, facts.Self, pidFile); err != nil {
-		return err
-	}
-	program, err := r.process.Program()
-	if err != nil {
-		return err
-	}
-	source, err := r.h.o.Server.SourceConfig(ctx)
+	program, source, err := r.howItRuns(ctx, facts)
 	if err != nil {
 		return err
 	}
 	if r.password = source.Password; r.password.IsZero() {
-		source.User, r.password = r.h.o.User, r.h.o.Password
+		r.password = r.h.o.Password
+		if r.h.o.User != "" {
+			source.User = r.h.o.User
+		}
 	}
 	if r.place, err = datadir.PlaceFor(facts.Self.Datadir, r.h.o.StagingDir); err != nil {
 		return err
 	}
 	return r.note(func(j *Journal) {
 		j.Live, j.Was = r.place.Live.Ref, r.place.Live
-		j.Staging, j.Program, j.PIDFile = r.h.o.StagingDir, program, pidFile
+		j.Staging, j.Program, j.PIDFile = r.h.o.StagingDir, program, r.paths["pid_file"]
 		j.UUID, j.Source = facts.Self.ServerUUID, source
 		j.Primary = watchdog.RoleOf(r.h.o.Cluster.View(), r.h.o.Node, r.h.o.Policy.Fresh).Primary
 	})
+}
+
+// howItRuns finds the server's paths, process, command line and source
+// configuration; of a dead one it takes what was kept, and there is no process.
+func (r *rebuild) howItRuns(ctx context.Context, facts watchdog.Facts) (program service.Program, source replica.SourceConfig, err error) {
+	if facts.Down != nil {
+		last, err := r.h.o.Known.Last()
+		if err == nil && last.Source == nil {
+			err = replica.ErrNotReplica
+		}
+		if err != nil {
+			return program, source, err
+		}
+		r.paths = last.Paths
+		return last.Program, *last.Source, nil
+	}
+	if r.paths, err = r.h.o.Server.Paths(ctx); err != nil {
+		return program, source, err
+	}
+	if r.process, err = r.h.identify(ctx, facts.Self, r.paths["pid_file"]); err != nil {
+		return program, source, err
+	}
+	if program, err = r.process.Program(); err != nil {
+		return program, source, err
+	}
+	source, err = r.h.o.Server.SourceConfig(ctx)
+	return program, source, err
 }
 
 // guards decides again with fresh facts; of the guards that matter now, what
@@ -99,8 +119,9 @@ func (r *rebuild) guards(ctx context.Context, matters func(watchdog.Guard) bool)
 func (r *rebuild) input(view watchdog.View, facts *watchdog.Facts) watchdog.Input {
 	in := watchdog.Input{
 		View: view, Lease: r.h.o.Leases.State(), Policy: r.h.o.Policy, Facts: facts,
-		Wish:    watchdog.Wish{Manual: r.manual, From: r.j.Record.Donor, Method: r.only, Override: r.j.Override},
-		Holding: r.j.Record.ID,
+		Wish:     watchdog.Wish{Manual: r.manual, From: r.j.Record.Donor, Method: r.only, Override: r.j.Override},
+		Holding:  r.j.Record.ID,
+		Underway: !r.j.at(watchdog.StepPreflight),
 	}
 	c := r.j.Record.Cause
 	in.Diagnosis = watchdog.Diagnosis{Class: c.Class, Reason: c.Reason, Since: c.Since, Evidence: watchdog.Evidence{GTID: c.GTID}}

@@ -12,11 +12,37 @@ import (
 type arithmetic interface {
 	GTIDSubtract(ctx context.Context, a, b string) (string, error)
 	GTIDUnion(ctx context.Context, a, b string) (string, error)
+	// GTIDBeyond is the errant rule: what of set, held by the server with that
+	// id, the primary does not have.
+	GTIDBeyond(ctx context.Context, set string, id uint32, primary watchdog.Observation) (string, error)
 }
 
-// held is all that a server holds: what it has executed, and what its relay
+// byPeer is the arithmetic of another node's server, while this node's is dead.
+type byPeer struct {
+	peers watchdog.Peers
+	node  string
+}
+
+func (p byPeer) GTIDSubtract(ctx context.Context, a, b string) (string, error) {
+	return p.peers.GTIDSubtract(ctx, p.node, a, b)
+}
+
+// GTIDUnion: two lists, one after the other, are the list of both; subtracting
+// nothing makes one set of it.
+func (p byPeer) GTIDUnion(ctx context.Context, a, b string) (string, error) {
+	if a != "" && b != "" {
+		a += ","
+	}
+	return p.peers.GTIDSubtract(ctx, p.node, a+b, "")
+}
+
+func (p byPeer) GTIDBeyond(ctx context.Context, set string, id uint32, primary watchdog.Observation) (string, error) {
+	return p.peers.GTIDBeyond(ctx, p.node, set, id, primary)
+}
+
+// heldBy is all that a server holds: what it has executed, and what its relay
 // logs still carry.
-func held(ctx context.Context, sets arithmetic, obs watchdog.Observation) (string, error) {
+func heldBy(ctx context.Context, sets arithmetic, obs watchdog.Observation) (string, error) {
 	all := obs.Executed
 	for _, src := range obs.Sources {
 		var err error

@@ -1,11 +1,9 @@
 package healing
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 
 	"resilver/healing/datadir"
@@ -80,41 +78,6 @@ func unmarked(dir string) error {
 		return fmt.Errorf("%s is marked as not to be started (%s): see `resilver status`; if no rebuild is under way there, look at the data and remove %s", dir, reason, filepath.Join(dir, datadir.MarkerName))
 	}
 	return nil
-}
-
-// Last is what the sidecar knew of its server when it last answered; it is
-// what there is to go by while the server is down.
-type Last struct {
-	Datadir     string               `json:"datadir"`
-	Observation watchdog.Observation `json:"observation"`
-	Role        watchdog.Role        `json:"role"`
-}
-
-func lastPath(stateDir string) string { return filepath.Join(stateDir, "last.json") }
-
-// SaveLast keeps what was last known of the server.
-func SaveLast(stateDir string, l Last) error {
-	b, err := json.MarshalIndent(l, "", "  ")
-	if err != nil {
-		return fmt.Errorf("keep the last observation: %w", err)
-	}
-	return saveFile(lastPath(stateDir), append(b, '\n'))
-}
-
-// LoadLast returns what was last known, the zero Last where nothing is.
-func LoadLast(stateDir string) (Last, error) {
-	var l Last
-	b, err := os.ReadFile(lastPath(stateDir))
-	if errors.Is(err, fs.ErrNotExist) {
-		return l, nil
-	}
-	if err != nil {
-		return l, fmt.Errorf("read the last observation: %w", err)
-	}
-	if err := json.Unmarshal(b, &l); err != nil {
-		return l, fmt.Errorf("read the last observation: %w", err)
-	}
-	return l, nil
 }
 
 func liveDatadir(stateDir string, j *Journal) (string, error) {

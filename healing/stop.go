@@ -22,7 +22,8 @@ const subsetPatience = 5 * time.Second
 func (r *rebuild) stop(ctx context.Context) error {
 	// What can be seen before is seen before: no node can be rebuilt while one
 	// is critical.
-	if err := r.still(ctx); err != nil {
+	dead, err := r.still(ctx)
+	if err != nil {
 		return err
 	}
 	if err := r.lease.EnterCritical(ctx); err != nil {
@@ -31,6 +32,9 @@ func (r *rebuild) stop(ctx context.Context) error {
 	if err := r.keepPassword(); err != nil {
 		return err
 	}
+	if dead {
+		return r.stopDead(ctx)
+	}
 	if err := r.unchanged(ctx); err != nil {
 		return err
 	}
@@ -38,7 +42,7 @@ func (r *rebuild) stop(ctx context.Context) error {
 		return err
 	}
 	r.h.o.Failpoint("stop.closed")
-	if err := r.subsets(ctx); err != nil {
+	if err := r.subsets(ctx, r.subsetsNow); err != nil {
 		return err
 	}
 	if err := r.unchanged(ctx); err != nil {
@@ -57,23 +61,27 @@ func (r *rebuild) stop(ctx context.Context) error {
 
 // standing are the guards that must still hold when the copy is ready, maybe
 // hours after preflight.
-var standing = []string{"role-known", "not-primary", "no-replicas-attached", "single-source", "asynchronous", "not-delayed",
+var standing = []string{"server", "role-known", "not-primary", "no-replicas-attached", "single-source", "asynchronous", "not-delayed",
 	"not-systemic", "primary-alive", "keep-serving", "errant", "semi-sync", "service"}
 
 // still asks the guards about everybody else once more, and finds the process
-// anew: mysqld may have been restarted during the copy.
-func (r *rebuild) still(ctx context.Context) error {
+// anew: mysqld may have been restarted during the copy, or have died.
+func (r *rebuild) still(ctx context.Context) (dead bool, err error) {
 	facts, err := r.guards(ctx, func(g watchdog.Guard) bool { return slices.Contains(standing, g.ID) })
 	if err != nil {
-		return err
+		return false, err
 	}
-	if err := r.process.Close(); err != nil {
-		return err
+	if r.process != nil {
+		if err := r.process.Close(); err != nil {
+			return false, err
+		}
+		r.process = nil
 	}
-	if r.process, err = r.h.identify(ctx, facts.Self, r.j.PIDFile); err != nil {
-		return err
+	if facts.Down != nil {
+		return true, nil
 	}
-	return nil
+	r.process, err = r.h.identify(ctx, facts.Self, r.j.PIDFile)
+	return false, err
 }
 
 // unchanged says that the server is what preflight saw: a replica of the same
@@ -84,6 +92,17 @@ func (r *rebuild) unchanged(ctx context.Context) error {
 	if !obs.Reachable {
 		return fmt.Errorf("this node's mysqld does not answer: %s", obs.Err)
 	}
+	if err := r.same(obs); err != nil {
+		return err
+	}
+	if err := r.stillBroken(obs); err != nil {
+		return err
+	}
+	return r.samePrimary(ctx)
+}
+
+// same says that an observation is of the server that preflight saw.
+func (r *rebuild) same(obs watchdog.Observation) error {
 	src := obs.Source()
 	switch {
 	case src == nil:
@@ -97,16 +116,16 @@ func (r *rebuild) unchanged(ctx context.Context) error {
 	case len(obs.Attached) > 0 && !r.overridden("no-replicas-attached"):
 		return fmt.Errorf("%d replicas are attached to it", len(obs.Attached))
 	}
-	if err := r.stillBroken(obs); err != nil {
-		return err
-	}
-	return r.samePrimary(ctx)
+	return nil
 }
 
-// stillBroken gives up where the replica has healed by itself meanwhile.
+// stillBroken gives up where the replica has healed by itself meanwhile. What a
+// person asked for is done all the same, unless it was for a server that was
+// down.
 func (r *rebuild) stillBroken(obs watchdog.Observation) error {
 	src := obs.Source()
-	if !r.manual && src != nil && src.Receiver.Running == watchdog.ThreadRunning && src.Applier.Running == watchdog.ThreadRunning {
+	person := r.manual && r.j.Record.Cause.Class != watchdog.ClassUnreachable
+	if !person && obs.Reachable && src != nil && src.Receiver.Running == watchdog.ThreadRunning && src.Applier.Running == watchdog.ThreadRunning {
 		return fmt.Errorf("%w: its replication runs again", errCancelled)
 	}
 	return nil
@@ -186,10 +205,10 @@ func (r *rebuild) close(ctx context.Context) error {
 
 // subsets: nothing that this node holds may be lost by the swap, and the copy
 // must fit the present primary. The primary is read last.
-func (r *rebuild) subsets(ctx context.Context) error {
+func (r *rebuild) subsets(ctx context.Context, now func(context.Context) error) error {
 	deadline := time.Now().Add(subsetPatience)
 	for {
-		err := r.subsetsNow(ctx)
+		err := now(ctx)
 		if err == nil || time.Now().After(deadline) || ctx.Err() != nil {
 			return err
 		}
@@ -206,7 +225,7 @@ func (r *rebuild) subsetsNow(ctx context.Context) error {
 	if !obs.Reachable {
 		return fmt.Errorf("this node's mysqld does not answer: %s", obs.Err)
 	}
-	own, err := held(ctx, server, obs)
+	own, err := heldBy(ctx, server, obs)
 	if err != nil {
 		return err
 	}
@@ -214,28 +233,27 @@ func (r *rebuild) subsetsNow(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return r.rules(ctx, own, obs.ServerID, primary.Observation)
+	return r.rules(ctx, server, own, obs.ServerID, primary.Observation)
 }
 
 // rules are the three subset rules of stop.
-func (r *rebuild) rules(ctx context.Context, own string, id uint32, primary watchdog.Observation) error {
-	server := r.h.o.Server
+func (r *rebuild) rules(ctx context.Context, sets arithmetic, own string, id uint32, primary watchdog.Observation) error {
 	for _, rule := range []struct {
 		broken string
 		diff   func() (string, error)
 	}{
 		{"this node holds transactions that neither the copy nor the primary has", func() (string, error) {
-			diff, err := server.GTIDBeyond(ctx, own, id, primary)
+			diff, err := sets.GTIDBeyond(ctx, own, id, primary)
 			if err != nil {
 				return "", err
 			}
-			return server.GTIDSubtract(ctx, diff, r.j.Executed)
+			return sets.GTIDSubtract(ctx, diff, r.j.Executed)
 		}},
 		{"the primary has purged logs that the copy would need", func() (string, error) {
-			return server.GTIDSubtract(ctx, primary.Purged, r.j.Executed)
+			return sets.GTIDSubtract(ctx, primary.Purged, r.j.Executed)
 		}},
 		{"the copy has transactions that the primary does not have", func() (string, error) {
-			return server.GTIDBeyond(ctx, r.j.Executed, id, primary)
+			return sets.GTIDBeyond(ctx, r.j.Executed, id, primary)
 		}},
 	} {
 		diff, err := rule.diff()

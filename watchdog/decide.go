@@ -17,6 +17,9 @@ type Input struct {
 	// Holding is the id of this node's own rebuild: its lease is no obstacle
 	// to it, nor is the charge that the grant made.
 	Holding string
+	// Underway is the same rebuild past its preflight, in which the server
+	// answered: that it has died since is no reason to give the copy up.
+	Underway bool
 }
 
 // Wish is what a person asks for; the zero Wish leaves all to resilver.
@@ -60,8 +63,11 @@ func Decide(in Input, now time.Time) Decision {
 	g.fault()
 	g.cluster()
 	g.bounds()
-	g.donors(d.Donors)
-	g.facts()
+	g.server()
+	if in.Facts == nil || in.Facts.known() {
+		g.donors(d.Donors)
+		g.facts()
+	}
 	d.Guards = overridden(g.out, in.Override)
 	d.WouldAct = d.Rung == RungRebuild && len(Failing(d.Guards)) == 0 && in.Facts != nil
 	return d

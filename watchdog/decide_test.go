@@ -74,6 +74,14 @@ func broken() Input {
 	}
 }
 
+// dead is that server dead, and known.
+func dead(in *Input) {
+	in.Facts.Down = &Down{Since: now.Add(-time.Minute), Dead: none}
+	in.Facts.Self.Reachable, in.Facts.Self.Err = false, "connection refused"
+	in.Diagnosis = Diagnosis{Class: ClassUnreachable, Reason: ReasonServerDown, Since: StampOf(now.Add(-2 * time.Minute))}
+	change(in.View, "db2", func(n *NodeView) { n.Reachable = false })
+}
+
 func TestDecideActsOnACurableFault(t *testing.T) {
 	d := Decide(broken(), now)
 	if !d.WouldAct || d.Rung != RungRebuild || d.Donor != "db3" || d.Method != "clone" {
@@ -197,6 +205,58 @@ func TestGuards(t *testing.T) {
 			in.Facts.Self.SemiSync.Replica = true
 			in.Facts.Primary.Observation.SemiSync = SemiSync{On: true, Clients: 1, Wants: 1}
 		}, "semi-sync"},
+		{"dead, and a person asked", func(in *Input) { dead(in); in.Manual = true }, ""},
+		{"dead, by policy", dead, "fixable-by-rebuild"},
+		{"dead by policy, its class still the one of a moment ago", func(in *Input) {
+			dead(in)
+			in.Diagnosis.Class = ClassDivergent
+		}, "fixable-by-rebuild"},
+		{"died under the copy", func(in *Input) {
+			dead(in)
+			in.Diagnosis.Class, in.Underway = ClassDivergent, true
+		}, ""},
+		{"died under the copy, or a person stopped it", func(in *Input) {
+			dead(in)
+			in.Diagnosis.Class, in.Underway, in.Facts.Down.Untold = ClassDivergent, true, true
+		}, "server"},
+		{"dead, and its manager cannot tell why, but a person asked", func(in *Input) {
+			dead(in)
+			in.Manual, in.Facts.Down.Untold = true, true
+		}, ""},
+		{"down and not certainly dead", func(in *Input) {
+			dead(in)
+			in.Manual, in.Facts.Down.Dead.Err = true, "its manager runs it"
+			in.Facts.Errant, in.Facts.Staging, in.Facts.Account = Answer{}, Answer{}, Answer{} // nobody could ask
+		}, "server"},
+		{"dead, and was writable", func(in *Input) {
+			dead(in)
+			in.Manual, in.Facts.Down.Dead.Text = true, "it was writable when it was last seen"
+		}, "server"},
+		{"never asked whether it is dead", func(in *Input) { in.Manual, in.Facts.Down = true, &Down{} }, "server"},
+		{"dead with errant transactions", func(in *Input) {
+			dead(in)
+			in.Manual, in.Facts.Errant.Text = true, "uuid-db2:1"
+		}, "errant"},
+		{"dead with two channels", func(in *Input) {
+			dead(in)
+			in.Manual, in.Facts.Self.Sources = true, append(in.Facts.Self.Sources, SourceStatus{})
+		}, "single-source"},
+		{"dead, last seen as the primary", func(in *Input) {
+			dead(in)
+			in.Manual = true
+			change(in.View, "db2", func(n *NodeView) { n.Channels = 0 })
+			change(in.View, "db1", func(n *NodeView) { n.Writable, n.Channels, n.SourceUUID = false, 1, "uuid-db2" })
+			change(in.View, "db3", func(n *NodeView) { n.SourceUUID = "uuid-db2" })
+		}, "not-primary no-replicas-attached"},
+		{"dead, last seen as the primary, and another promoted", func(in *Input) {
+			dead(in)
+			in.Manual = true
+			change(in.View, "db2", func(n *NodeView) { n.Channels = 0 })
+		}, "role-known not-primary"},
+		{"dead, and nothing is known of it", func(in *Input) {
+			in.Manual, in.Facts.Down = true, &Down{Dead: Answer{Err: "no earlier look"}}
+			change(in.View, "db2", func(n *NodeView) { n.Channels, n.SourceAddress, n.SourceUUID, n.ServerUUID = 0, "", "", "" })
+		}, "role-known not-primary server"},
 		{"donor is itself", func(in *Input) { in.From = "db2" }, "donor"},
 		{"donor nobody knows", func(in *Input) { in.From = "db9" }, "donor"},
 	}

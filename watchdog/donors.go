@@ -80,7 +80,7 @@ func judgeDonor(in Input, n NodeView, f DonorFacts, standing Standing) Candidate
 func donorState(in Input, f DonorFacts, primary bool, no func(string, ...any)) (waits bool) {
 	obs := f.State.Observation
 	self := in.Facts.Self
-	if !self.Reachable || in.Facts.PrimaryErr != "" {
+	if !in.Facts.known() || in.Facts.PrimaryErr != "" {
 		no("nothing to compare it with (see the guards)")
 		return false
 	}

@@ -1,10 +1,15 @@
 package watchdog
 
+import "time"
+
 // Facts is what must be asked for before a rebuild: gossip is too old and too
 // short for it. A nil Facts leaves the guards that need them out of a first,
 // cheap look; what was not asked, or not answered, is unknown.
 type Facts struct {
+	// Self is this node's server as it answered, or, where Down is set, as it
+	// was last seen.
 	Self       Observation
+	Down       *Down
 	Primary    *PeerState // the primary's own answer
 	PrimaryErr string
 	Errant     Answer // GTIDs of this node that the primary does not have
@@ -46,6 +51,23 @@ func (a Answer) Open() string {
 		return "not asked"
 	}
 	return a.Err
+}
+
+// Down is a server that does not answer.
+type Down struct {
+	Since time.Time // when it last answered; zero: never to this sidecar
+	// Dead is why it may not be taken for dead, or why too little is known of
+	// what it was. Where it is neither, the facts are those of a dead server,
+	// from what was seen of it and from its files.
+	Dead Answer
+	// Untold says that its manager cannot tell a server that died from one
+	// that a person stopped.
+	Untold bool
+}
+
+// known says that there are facts of this node's own server.
+func (f *Facts) known() bool {
+	return f.Down == nil || f.Down.Dead.Open() == "" && f.Down.Dead.Text == ""
 }
 
 // DonorFacts is what a candidate answered.

@@ -84,9 +84,12 @@ func (g *guards) role() {
 }
 
 func (g *guards) fault() {
-	d := g.in.Diagnosis
-	g.add("fixable-by-rebuild", d.Class.Curable() || g.in.Manual, string(d.Class), "divergent or purged",
-		fmt.Sprintf("a rebuild does not cure %s", strings.TrimSpace(string(d.Class)+" "+d.Reason)), false)
+	d, down := g.in.Diagnosis, g.in.Facts != nil && g.in.Facts.Down != nil
+	why := fmt.Sprintf("a rebuild does not cure %s", strings.TrimSpace(string(d.Class)+" "+d.Reason))
+	if down || d.Class == ClassUnreachable {
+		why = "mysqld is down: it is rebuilt on a person's word only (`resilver rebuild`)"
+	}
+	g.add("fixable-by-rebuild", d.Class.Curable() && (!down || g.in.Underway) || g.in.Manual, string(d.Class), "divergent or purged", why, false)
 	lasted := time.Duration(0)
 	if !d.Since.IsZero() && d.Class != ClassHealthy {
 		lasted = g.now.Sub(d.Since.Time)
@@ -96,23 +99,47 @@ func (g *guards) fault() {
 	others := systemic(g.in, g.now)
 	g.add("not-systemic", len(others) == 0, orNone(others), "none",
 		"other replicas diverged too, so the cause is upstream: "+strings.Join(others, ", "), true)
+}
+
+// server: what the other guards must know of this node's own server. Where
+// that is not known they are left out: it is one cause, not one for each.
+func (g *guards) server() {
 	f := g.in.Facts
 	if f == nil {
 		return
 	}
-	if !f.Self.Reachable {
-		why := "this node's mysqld does not answer: " + f.Self.Err
-		g.unknown("single-source", "1", why, false)
-		g.unknown("asynchronous", "false", why, false)
+	const id, want = "server", "answers, or is dead and known"
+	seen := ""
+	switch d := f.Down; {
+	case d == nil:
+		g.add(id, true, "answers", want, "", false)
+	case d.Dead.Open() != "":
+		g.unknown(id, want, d.words()+": "+d.Dead.Open(), false)
+		return
+	case d.Untold && !g.in.Manual:
+		g.add(id, false, d.words(), want, d.words()+", and its manager cannot tell whether a person stopped it", false)
+	default:
+		g.add(id, d.Dead.Text == "", d.words(), want, d.words()+": "+d.Dead.Text, false)
+		seen = ", as last seen"
+	}
+	if !f.known() {
 		return
 	}
 	n := len(f.Self.Sources)
-	g.add("single-source", n == 1, fmt.Sprint(n), "1", "a rebuild restores one replication channel", false)
-	g.add("asynchronous", !f.Self.GroupMember, fmt.Sprint(f.Self.GroupMember), "false", "a member of Group Replication or Galera provisions itself", false)
+	g.add("single-source", n == 1, fmt.Sprint(n)+seen, "1", "a rebuild restores one replication channel", false)
+	g.add("asynchronous", !f.Self.GroupMember, fmt.Sprint(f.Self.GroupMember)+seen, "false", "a member of Group Replication or Galera provisions itself", false)
 	if src := f.Self.Source(); src != nil {
-		g.add("not-delayed", src.Delay == 0, seconds(src.Delay), "0s", "the replica is delayed on purpose", true)
-		g.add("same-filters", src.Filters == "", orText(src.Filters), "none", "replication filters: a whole copy would bring what they keep out", true)
+		g.add("not-delayed", src.Delay == 0, seconds(src.Delay)+seen, "0s", "the replica is delayed on purpose", true)
+		g.add("same-filters", src.Filters == "", orText(src.Filters)+seen, "none", "replication filters: a whole copy would bring what they keep out", true)
 	}
+}
+
+// words say since when the server is down.
+func (d *Down) words() string {
+	if d.Since.IsZero() {
+		return "mysqld does not answer"
+	}
+	return "mysqld does not answer, last seen " + StampOf(d.Since).String()
 }
 
 func (g *guards) cluster() {

@@ -149,4 +149,7 @@ type Peers interface {
 	State(ctx context.Context, node string) (PeerState, error)
 	// GTIDSubtract asks the named node's server for a minus b.
 	GTIDSubtract(ctx context.Context, node, a, b string) (string, error)
+	// GTIDBeyond asks the named node's server what of set, held by the server
+	// with that id, is not in what primary has.
+	GTIDBeyond(ctx context.Context, node, set string, id uint32, primary Observation) (string, error)
 }

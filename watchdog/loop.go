@@ -60,8 +60,8 @@ type LoopOptions struct {
 	Gatherer  Gatherer
 	Healer    Healer
 	// Remembered is the last observation of an earlier process in which the
-	// server answered; Remember is called with each such one that differs in
-	// role or identity.
+	// server answered; Remember is called with each such one, and must not
+	// wait for anything.
 	Remembered Observation
 	Remember   func(Observation, Role)
 	Observed   func(Observation, Diagnosis, Decision) // for metrics; may be nil
@@ -85,7 +85,6 @@ type Loop struct {
 	attempting bool
 	notBefore  time.Time
 	givenUp    int // rebuilds in a row that ended cancelled
-	lastRole   string
 }
 
 // NewLoop checks the options.
@@ -200,13 +199,8 @@ const (
 
 // remember keeps what will be wanted while the server is down.
 func (l *Loop) remember(obs Observation, s Standing) {
-	key := fmt.Sprint(s.Role, obs.ServerUUID, obs.Datadir, obs.Writable(), len(obs.Sources))
-	for _, src := range obs.Sources {
-		key += src.Address() + src.UUID
-	}
 	l.lastSeen = obs
-	if key != l.lastRole && l.o.Remember != nil {
-		l.lastRole = key
+	if l.o.Remember != nil {
 		l.o.Remember(obs, s.Role)
 	}
 }

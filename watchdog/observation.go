@@ -68,6 +68,7 @@ type Observation struct {
 	SuperReadOnly bool // MariaDB has none: there it is read_only, which some accounts get past
 	OfflineMode   bool // never on MariaDB
 	LogBin        bool
+	LogUpdates    bool // what is replicated is in its own binary log too
 	GroupMember   bool // Group Replication or Galera is on
 
 	Executed string

@@ -90,19 +90,33 @@ func (c *Client) State(ctx context.Context, node string) (watchdog.PeerState, er
 
 // GTIDSubtract asks the named node's server for a minus b (watchdog.Peers).
 func (c *Client) GTIDSubtract(ctx context.Context, node, a, b string) (string, error) {
-	req, err := json.Marshal(subtraction{A: a, B: b})
-	if err != nil {
-		return "", fmt.Errorf("encode a GTID subtraction: %w", err)
-	}
-	var out subtraction
-	body, err := c.do(ctx, c.byNode, http.MethodPost, node, "/v1/gtid-subtract", req)
-	if err == nil {
-		err = json.Unmarshal(body, &out)
-	}
-	if err != nil {
+	out := subtraction{A: a, B: b}
+	if err := c.compute(ctx, node, "/v1/gtid-subtract", &out); err != nil {
 		return "", fmt.Errorf("ask %s to subtract GTID sets: %w", node, err)
 	}
 	return out.Result, nil
+}
+
+// GTIDBeyond asks the named node's server for the errant rule (watchdog.Peers).
+func (c *Client) GTIDBeyond(ctx context.Context, node, set string, id uint32, primary watchdog.Observation) (string, error) {
+	out := comparison{Set: set, ServerID: id, Executed: primary.Executed, Replicated: primary.Replicated}
+	if err := c.compute(ctx, node, "/v1/gtid-beyond", &out); err != nil {
+		return "", fmt.Errorf("ask %s to compare with the primary's GTID set: %w", node, err)
+	}
+	return out.Result, nil
+}
+
+// compute sends a question about GTID sets and reads the answer into it.
+func (c *Client) compute(ctx context.Context, node, path string, question any) error {
+	req, err := json.Marshal(question)
+	if err != nil {
+		return err
+	}
+	body, err := c.do(ctx, c.byNode, http.MethodPost, node, path, req)
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(body, question)
 }
 
 // Call sends a request of the lease's own protocol to the node at a peer

@@ -92,6 +92,7 @@ func refuse() Handlers {
 	return Handlers{
 		State:        func(context.Context, string) (watchdog.PeerState, error) { return watchdog.PeerState{}, no },
 		GTIDSubtract: func(context.Context, string, string, string) (string, error) { return "", no },
+		GTIDBeyond:   func(context.Context, string, string, uint32, watchdog.Observation) (string, error) { return "", no },
 		Lease:        func(context.Context, string, []byte) ([]byte, error) { return nil, no },
 		Tunnel:       func(context.Context, TunnelRequest) (func(context.Context, net.Conn), error) { return nil, no },
 	}
@@ -123,6 +124,9 @@ func TestAPI(t *testing.T) {
 		return watchdog.PeerState{Report: watchdog.Report{Node: "db2", Reason: "asked by " + caller}}, nil
 	}
 	h.GTIDSubtract = func(_ context.Context, caller, a, b string) (string, error) { return caller + ":" + a + "-" + b, nil }
+	h.GTIDBeyond = func(_ context.Context, caller, set string, id uint32, primary watchdog.Observation) (string, error) {
+		return fmt.Sprint(caller, set, id, primary.Executed, primary.Replicated), nil
+	}
 	h.Lease = func(_ context.Context, caller string, body []byte) ([]byte, error) {
 		return append([]byte(caller+":"), body...), nil
 	}
@@ -134,6 +138,10 @@ func TestAPI(t *testing.T) {
 	long := strings.Repeat("x", 1<<20)
 	if got, err := a.Client().GTIDSubtract(ctx, "db2", long, "b"); err != nil || got != "db1:"+long+"-b" {
 		t.Errorf("subtract: %d bytes, %v", len(got), err)
+	}
+	primary := watchdog.Observation{Executed: "e", Replicated: "r"}
+	if got, err := a.Client().GTIDBeyond(ctx, "db2", "s", 7, primary); err != nil || got != "db1s7er" {
+		t.Errorf("beyond: %q, %v", got, err)
 	}
 	if got, err := a.Client().Call(ctx, b.Address(), []byte("\x00raw")); err != nil || string(got) != "db1:\x00raw" {
 		t.Errorf("call: %q, %v", got, err)

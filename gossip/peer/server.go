@@ -31,7 +31,10 @@ const (
 type Handlers struct {
 	State        func(ctx context.Context, caller string) (watchdog.PeerState, error)
 	GTIDSubtract func(ctx context.Context, caller, a, b string) (string, error)
-	Lease        func(ctx context.Context, caller string, body []byte) ([]byte, error)
+	// GTIDBeyond is the errant rule, see watchdog.Peers; of primary only the
+	// sets are given.
+	GTIDBeyond func(ctx context.Context, caller, set string, id uint32, primary watchdog.Observation) (string, error)
+	Lease      func(ctx context.Context, caller string, body []byte) ([]byte, error)
 	// Tunnel admits a tunnel or refuses it with an error. The function it
 	// returns is given the opened tunnel, and closes it; its context ends with
 	// the port.
@@ -41,7 +44,7 @@ type Handlers struct {
 }
 
 func (h *Handlers) check() error {
-	if h.State == nil || h.GTIDSubtract == nil || h.Lease == nil || h.Tunnel == nil {
+	if h.State == nil || h.GTIDSubtract == nil || h.GTIDBeyond == nil || h.Lease == nil || h.Tunnel == nil {
 		return errors.New("a handler of the peer API is missing")
 	}
 	return nil
@@ -65,6 +68,7 @@ func newAPIServer(ctx context.Context, log *slog.Logger) *apiServer {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/state", s.bounded(s.state))
 	mux.HandleFunc("POST /v1/gtid-subtract", s.bounded(s.gtidSubtract))
+	mux.HandleFunc("POST /v1/gtid-beyond", s.bounded(s.gtidBeyond))
 	mux.HandleFunc("POST /v1/lease", s.bounded(s.lease))
 	for _, u := range []upgrading{tunnelling, backingUp} {
 		mux.HandleFunc("GET "+u.path, func(w http.ResponseWriter, r *http.Request) { s.upgrade(w, r, u) })
@@ -178,6 +182,24 @@ func (s *apiServer) gtidSubtract(ctx context.Context, h *Handlers, r *http.Reque
 	}
 	result, err := h.GTIDSubtract(ctx, caller(r), req.A, req.B)
 	return subtraction{Result: result}, err
+}
+
+// comparison is what of a set the primary does not have, asked and answered.
+type comparison struct {
+	Set        string `json:"set,omitempty"`
+	ServerID   uint32 `json:"server_id,omitempty"`
+	Executed   string `json:"executed,omitempty"`   // of the primary
+	Replicated string `json:"replicated,omitempty"` // of the primary
+	Result     string `json:"result"`
+}
+
+func (s *apiServer) gtidBeyond(ctx context.Context, h *Handlers, r *http.Request) (any, error) {
+	var req comparison
+	if err := json.NewDecoder(r.Body).Decode(&req); err != nil {
+		return nil, fmt.Errorf("%w: %w", errBadRequest, err)
+	}
+	result, err := h.GTIDBeyond(ctx, caller(r), req.Set, req.ServerID, watchdog.Observation{Executed: req.Executed, Replicated: req.Replicated})
+	return comparison{Result: result}, err
 }
 
 func (s *apiServer) lease(ctx context.Context, h *Handlers, r *http.Request) (any, error) {

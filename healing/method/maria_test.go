@@ -303,6 +303,7 @@ func overPeers(t *testing.T, d *donation) func(context.Context, method.BackupReq
 	err := donor.Handle(peer.Handlers{
 		State:        func(context.Context, string) (watchdog.PeerState, error) { return watchdog.PeerState{}, no },
 		GTIDSubtract: func(context.Context, string, string, string) (string, error) { return "", no },
+		GTIDBeyond:   func(context.Context, string, string, uint32, watchdog.Observation) (string, error) { return "", no },
 		Lease:        func(context.Context, string, []byte) ([]byte, error) { return nil, no },
 		Tunnel:       func(context.Context, peer.TunnelRequest) (func(context.Context, net.Conn), error) { return nil, no },
 		Backup: func(ctx context.Context, req peer.BackupRequest) (func(context.Context, net.Conn), error) {

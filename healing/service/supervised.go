@@ -32,6 +32,15 @@ func (s Supervised) Status(ctx context.Context) (Status, error) {
 	return st, nil
 }
 
+// Person says whether somebody has shut mysqld down.
+func (s Supervised) Person(ctx context.Context) (at bool, reason string, err error) {
+	st, err := s.Status(ctx)
+	if err != nil || !st.Left {
+		return false, "", err
+	}
+	return true, "it was shut down, and not started again", nil
+}
+
 // Hold tells the supervisor not to start mysqld.
 func (s Supervised) Hold(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)

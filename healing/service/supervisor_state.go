@@ -69,7 +69,7 @@ func (s *Supervisor) countDeath(lived time.Duration) time.Duration {
 }
 
 func (s *Supervisor) status() Status {
-	st := Status{Managed: "supervise", Held: s.want == wantHeld, Refused: s.refused, Deaths: s.deaths, LastExit: s.lastExit}
+	st := Status{Managed: "supervise", Held: s.want == wantHeld, Left: s.want == wantDown, Refused: s.refused, Deaths: s.deaths, LastExit: s.lastExit}
 	if s.child != nil {
 		st.Running, st.PID = true, s.child.pid
 		if time.Since(s.child.started) >= s.quick {

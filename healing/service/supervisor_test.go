@@ -272,11 +272,17 @@ func TestCleanShutdownStaysDown(t *testing.T) {
 	s := newServer(t)
 	v := supervise(t, s.command, nil)
 	waitFor(t, "the server", func() bool { return s.pid() != 0 })
+	if at, why, err := v.Person(t.Context()); at || err != nil {
+		t.Fatalf("while it runs: a person is at work: %s, %v", why, err)
+	}
 	must(t, s.find(t).end(Shutdown))
 	waitFor(t, "its end", func() bool { return !v.status(t).Running })
 	time.Sleep(200 * time.Millisecond) // longer than any pause before a start
 	if st := v.status(t); st.Running || st.Held || st.Deaths != 0 || s.starts() != 1 {
 		t.Fatalf("status %+v", st)
+	}
+	if at, why, err := v.Person(t.Context()); !at || why == "" || err != nil {
+		t.Fatalf("a person who shut it down is not seen: %s, %v", why, err)
 	}
 	must(t, v.Start(t.Context()))
 	if !v.status(t).Running {

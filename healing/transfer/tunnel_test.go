@@ -64,6 +64,7 @@ func sidecarsDialling(t *testing.T, dial func(context.Context) (net.Conn, error)
 	err := d.port.Handle(peer.Handlers{
 		State:        func(context.Context, string) (watchdog.PeerState, error) { return watchdog.PeerState{}, no },
 		GTIDSubtract: func(context.Context, string, string, string) (string, error) { return "", no },
+		GTIDBeyond:   func(context.Context, string, string, uint32, watchdog.Observation) (string, error) { return "", no },
 		Lease:        func(context.Context, string, []byte) ([]byte, error) { return nil, no },
 		Tunnel: func(ctx context.Context, req peer.TunnelRequest) (func(context.Context, net.Conn), error) {
 			admitted, err := transfer.Admit(ctx, transfer.DonorOptions{

@@ -30,7 +30,7 @@ func (d mariaDB) observeServer(ctx context.Context, ss *session, obs *watchdog.O
 		@@GLOBAL.report_host AS report_host, @@GLOBAL.report_port AS report_port,
 		@@GLOBAL.bind_address AS bind_address, @@GLOBAL.hostname AS hostname, @@GLOBAL.port AS port,
 		@@GLOBAL.read_only AS read_only, @@GLOBAL.log_bin AS log_bin,
-		@@GLOBAL.gtid_binlog_state AS state, @@GLOBAL.gtid_slave_pos AS pos,
+		@@GLOBAL.log_slave_updates AS log_updates, @@GLOBAL.gtid_binlog_state AS state, @@GLOBAL.gtid_slave_pos AS pos,
 		@@GLOBAL.rpl_semi_sync_master_enabled AS semi_sync,
 		(SELECT VARIABLE_VALUE FROM information_schema.GLOBAL_VARIABLES WHERE VARIABLE_NAME = 'WSREP_ON') AS galera,
 		clients, acknowledges, uptime
@@ -43,7 +43,8 @@ func (d mariaDB) observeServer(ctx context.Context, ss *session, obs *watchdog.O
 	}
 	id := r.int("server_id")
 	obs.ServerID, obs.ServerUUID, obs.Datadir = uint32(id), identity(id), r.text("datadir")
-	obs.Address, obs.LogBin, obs.GroupMember = address(r), r.yes("log_bin"), r.yes("galera")
+	obs.Address, obs.GroupMember = address(r), r.yes("galera")
+	obs.LogBin, obs.LogUpdates = r.yes("log_bin"), r.yes("log_updates")
 	obs.ReadOnly, obs.SuperReadOnly = r.yes("read_only"), r.yes("read_only")
 	// One acknowledgement is all that a source here ever waits for.
 	obs.SemiSync = watchdog.SemiSync{On: r.yes("semi_sync"), Clients: r.int("clients"), Wants: 1,

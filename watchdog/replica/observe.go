@@ -53,14 +53,15 @@ func (ss *session) observeVariables(ctx context.Context, obs *watchdog.Observati
 		@@GLOBAL.bind_address AS bind_address, @@GLOBAL.hostname AS hostname, @@GLOBAL.port AS port,
 		@@GLOBAL.read_only AS read_only, @@GLOBAL.super_read_only AS super_read_only,
 		@@GLOBAL.offline_mode AS offline_mode, @@GLOBAL.log_bin AS log_bin,
-		@@GLOBAL.gtid_executed AS gtid_executed, @@GLOBAL.gtid_purged AS gtid_purged`)
+		@@GLOBAL.log_replica_updates AS log_updates, @@GLOBAL.gtid_executed AS gtid_executed, @@GLOBAL.gtid_purged AS gtid_purged`)
 	if err != nil {
 		return err
 	}
 	obs.ServerID, obs.ServerUUID, obs.Datadir = uint32(r.int("server_id")), r.text("server_uuid"), r.text("datadir")
 	obs.Address = address(r)
 	obs.ReadOnly, obs.SuperReadOnly = r.yes("read_only"), r.yes("super_read_only")
-	obs.OfflineMode, obs.LogBin = r.yes("offline_mode"), r.yes("log_bin")
+	obs.OfflineMode = r.yes("offline_mode")
+	obs.LogBin, obs.LogUpdates = r.yes("log_bin"), r.yes("log_updates")
 	obs.Executed, obs.Purged = r.gtids("gtid_executed"), r.gtids("gtid_purged")
 	return named("read variables", r.err())
 }

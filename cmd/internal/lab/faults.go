@@ -92,7 +92,7 @@ func (i *injury) purge(ctx context.Context) error {
 		return err
 	}
 	for _, other := range i.bystanders() {
-		if err := other.waitReceived(ctx, older); err != nil {
+		if err := other.WaitReceived(ctx, older); err != nil {
 			return err
 		}
 	}
@@ -108,10 +108,10 @@ func (i *injury) purge(ctx context.Context) error {
 	})
 }
 
-// waitReceived waits until a node has received a set of transactions, applied
+// WaitReceived waits until a node has received a set of transactions, applied
 // or not. A node whose receiver is stopped for good receives nothing and has
 // nothing to lose.
-func (n *Node) waitReceived(ctx context.Context, gtids string) error {
+func (n *Node) WaitReceived(ctx context.Context, gtids string) error {
 	return WaitFor(ctx, showDeadline, n.Name+" to receive "+gtids, func(ctx context.Context) (bool, string) {
 		status, err := n.Replica(ctx)
 		if err != nil {

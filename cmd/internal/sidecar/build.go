@@ -217,7 +217,7 @@ func (s *Sidecar) buildHealer() error {
 	}
 	s.healer, err = healing.New(healing.Options{
 		Node: cfg.Node.Name, StateDir: cfg.StateDir, StagingDir: cfg.Rebuild.StagingDir, Policy: s.policy(),
-		Leases: s.leases, Peers: s.port.Client(), Cluster: s.gossip, Server: s.server, Socket: cfg.MySQL.Socket,
+		Leases: s.leases, Peers: s.port.Client(), Cluster: s.gossip, Server: s.server, Socket: cfg.MySQL.Socket, Known: s.known, ToolDirs: toolDirs(),
 		Connect: func(socket string) (*replica.Server, error) { return s.connect(socket, own) },
 		Service: s.service, Methods: methods, Tunnel: s.port.Client().Tunnel, Backup: s.port.Client().Backup,
 		Shutdown: cfg.Rebuild.OldServer == config.OldServerShutdown, MinFree: cfg.Rebuild.MinFree.Of,
@@ -313,17 +313,20 @@ func (s *Sidecar) policy() watchdog.Policy {
 // takes to carry one.
 func freshFor(interval time.Duration) time.Duration { return 3*interval + 5*time.Second }
 
-func (s *Sidecar) buildLoop() error {
-	last, err := healing.LoadLast(s.cfg.StateDir)
-	if err != nil {
-		s.o.Logger.Warn("what was last known of the server is lost", "error", err)
-	}
+func (s *Sidecar) buildKeeper() (err error) {
+	s.known, err = healing.NewKeeper(healing.KeeperOptions{StateDir: s.cfg.StateDir, Server: s.server, Socket: s.cfg.MySQL.Socket,
+		Pause: freshFor(s.cfg.Probe.Interval), Logger: s.o.Logger})
+	return err
+}
+
+func (s *Sidecar) buildLoop() (err error) {
+	last, _ := s.known.Last() // why it is lost has been said
 	s.loop, err = watchdog.NewLoop(watchdog.LoopOptions{
 		Node: s.cfg.Node.Name, Zone: s.cfg.Node.Zone, MayDonate: s.cfg.Node.Donor,
 		Interval: s.cfg.Probe.Interval, Timeout: s.cfg.Probe.Timeout, Policy: s.policy(),
 		Diagnose: watchdog.DiagnoseConfig{MaxLag: s.cfg.Verify.MaxLag, Stable: 10 * s.cfg.Probe.Interval},
 		Prober:   s.server, Cluster: s.gossip, Leases: s.leases, Gatherer: s.healer, Healer: s.healer,
-		Remembered: last.Observation, Remember: s.remember, Observed: s.observed, Logger: s.o.Logger,
+		Remembered: last.Observation, Remember: s.known.Seen, Observed: s.observed, Logger: s.o.Logger,
 	})
 	return err
 }
@@ -331,12 +334,6 @@ func (s *Sidecar) buildLoop() error {
 func (s *Sidecar) observed(obs watchdog.Observation, diag watchdog.Diagnosis, d watchdog.Decision) {
 	s.o.Beat()
 	s.metrics.observed(obs, diag, d)
-}
-
-func (s *Sidecar) remember(obs watchdog.Observation, role watchdog.Role) {
-	if err := healing.SaveLast(s.cfg.StateDir, healing.Last{Datadir: obs.Datadir, Observation: obs, Role: role}); err != nil {
-		s.o.Logger.Warn("last observation not kept", "error", err)
-	}
 }
 
 func deadlines(in map[string]time.Duration) map[watchdog.Step]time.Duration {

@@ -16,7 +16,7 @@ import (
 // handlers answer the other sidecars. None of them takes anything from a
 // request but names, numbers and GTID sets.
 func (s *Sidecar) handlers() peer.Handlers {
-	return peer.Handlers{State: s.peerState, GTIDSubtract: s.peerSubtract, Lease: s.leases.Handle, Tunnel: s.peerTunnel, Backup: s.peerBackup}
+	return peer.Handlers{State: s.peerState, GTIDSubtract: s.peerSubtract, GTIDBeyond: s.peerBeyond, Lease: s.leases.Handle, Tunnel: s.peerTunnel, Backup: s.peerBackup}
 }
 
 // peerState probes this node's server now, for a caller that is about to act
@@ -38,6 +38,10 @@ func (s *Sidecar) peerState(ctx context.Context, _ string) (watchdog.PeerState, 
 
 func (s *Sidecar) peerSubtract(ctx context.Context, _, a, b string) (string, error) {
 	return s.server.GTIDSubtract(ctx, a, b)
+}
+
+func (s *Sidecar) peerBeyond(ctx context.Context, _, set string, id uint32, primary watchdog.Observation) (string, error) {
+	return s.server.GTIDBeyond(ctx, set, id, primary)
 }
 
 func errNoDonor(node string) error {

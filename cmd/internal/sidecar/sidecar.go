@@ -48,6 +48,7 @@ type Sidecar struct {
 	port     *peer.Port
 	gossip   *gossip.Gossip
 	leases   *lease.Node
+	known    *healing.Keeper
 	healer   *healing.Healer
 	loop     *watchdog.Loop
 	metrics  *metrics
@@ -76,7 +77,7 @@ func New(cfg *config.Config, o Options) (*Sidecar, error) {
 		o.Beat = func() {}
 	}
 	s := &Sidecar{cfg: cfg, o: o, contents: newContents(), metrics: newMetrics(prometheus.NewRegistry(), cfg.Cluster.Name, o.Version)}
-	for _, build := range []func() error{s.buildState, s.buildServer, s.buildService, s.buildPeer, s.buildLease, s.buildGossip, s.buildBackups, s.buildHealer, s.buildLoop} {
+	for _, build := range []func() error{s.buildState, s.buildServer, s.buildService, s.buildPeer, s.buildLease, s.buildGossip, s.buildBackups, s.buildKeeper, s.buildHealer, s.buildLoop} {
 		if err := build(); err != nil {
 			return nil, errors.Join(err, s.stop())
 		}
@@ -133,6 +134,7 @@ func (s *Sidecar) serve(ctx context.Context) error {
 		}
 	}
 	g.Go(func() error { return s.loop.Run(ctx) })
+	g.Go(func() error { return s.known.Run(ctx) })
 	g.Go(func() error { return s.contents.run(ctx, s.server) })
 	g.Go(func() error { return s.healer.Housekeep(ctx) })
 	g.Go(func() error { return s.restoreDonor(ctx) })
