@@ -77,6 +77,9 @@ func (r *rebuild) backOnce(ctx context.Context) error {
 			return err
 		}
 	}
+	if err := r.j.restoreOutside(); err != nil {
+		return err
+	}
 	if err := datadir.Unmark(r.j.Live.Path); err != nil {
 		return err
 	}
@@ -117,7 +120,12 @@ func (r *rebuild) exchangeBack(ctx context.Context) error {
 	if err := r.lock(); err != nil {
 		return err
 	}
-	_, err = datadir.Exchange(datadir.Undo(r.j.Live, r.j.Staged))
+	if err := r.j.evictOutside(); err != nil {
+		return err
+	}
+	if _, err = datadir.Exchange(datadir.Undo(r.j.Live, r.j.Staged)); err == nil {
+		err = r.j.restoreOutside()
+	}
 	return errors.Join(err, r.unlockAll())
 }
 

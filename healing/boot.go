@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"slices"
 	"time"
 
 	"resilver/healing/datadir"
@@ -53,6 +54,7 @@ func (j *Journal) leftForBoot() (bool, error) {
 		return false, nil
 	}
 	renumbered := *j
+	renumbered.Outside = slices.Clone(j.Outside)
 	switch {
 	case renumbered.renumber():
 		return true, nil
@@ -121,7 +123,7 @@ func (b *boot) swap() error {
 			return err
 		}
 	}
-	if err := exchangeMarked(b.j); err != nil {
+	if err := exchangeAll(b.j, b.note, func(string) {}); err != nil {
 		return err
 	}
 	if !b.j.Done {
@@ -148,30 +150,23 @@ func (b *boot) open() error {
 	if want := map[bool]datadir.State{true: datadir.NotYet, false: datadir.Done}[b.j.Back]; state != want {
 		return nil
 	}
-	return datadir.Unmark(b.j.Live.Path)
-}
-
-// exchangeMarked exchanges the datadir with the copy. The copy carries the
-// marker too, until start takes it off: neither directory may be booted by
-// anybody in between.
-func exchangeMarked(j *Journal) error {
-	state, err := datadir.Exchanged(j.Live, j.Staged)
-	if err != nil {
-		return err
-	}
-	if state == datadir.NotYet {
-		if err := datadir.Mark(j.Staged.Path, "rebuild "+j.Record.ID); err != nil {
+	if b.j.Back {
+		if err := b.j.restoreOutside(); err != nil {
 			return err
 		}
 	}
-	_, err = datadir.Exchange(j.Live, j.Staged)
-	return err
+	return datadir.Unmark(b.j.Live.Path)
 }
 
-// renumber follows the device that the directories are on to a new number: a
+// renumber follows the devices that the directories are on to new numbers: a
 // file system keeps its inodes over a reboot, but not always the number of its
 // device. It says whether the journal has changed.
 func (j *Journal) renumber() bool {
+	outside := j.renumberOutside()
+	return j.renumberLive() || outside
+}
+
+func (j *Journal) renumberLive() bool {
 	live, err := datadir.RefOf(j.Live.Path)
 	if err != nil || live.Dev == j.Live.Dev || live.Ino != j.Live.Ino && live.Ino != j.Staged.Ino {
 		return false

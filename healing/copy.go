@@ -209,6 +209,9 @@ func (r *rebuild) rehearse(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := r.placeOutside(); err != nil {
+		return err
+	}
 	// The rehearsal wrote files of its own; they are the owner's already.
 	if err := datadir.Sync(r.j.Staged.Path); err != nil {
 		return err

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
@@ -170,7 +169,10 @@ func (r *rebuild) tidy(context.Context) error {
 	case err != nil:
 		errs = append(errs, err)
 	case state == datadir.Done:
-		_, err := r.place.Quarantine(r.j.Record.ID, r.j.Live)
+		shelves, err := r.shelves()
+		if err == nil {
+			_, err = r.place.Quarantine(r.j.Record.ID, r.j.Live, shelves...)
+		}
 		errs = append(errs, err)
 	case r.j.Staged.Ino != 0:
 		errs = append(errs, r.place.Discard(r.j.Staged))
@@ -180,19 +182,15 @@ func (r *rebuild) tidy(context.Context) error {
 			errs = append(errs, r.place.Discard(staged))
 		}
 	}
+	if err == nil {
+		errs = append(errs, r.clearOutside())
+	}
 	return errors.Join(errs...)
 }
 
 // prune keeps the quarantine within its bounds; what this rebuild set aside stays.
 func (r *rebuild) prune() error {
-	_, total, err := datadir.Free(r.place.Root)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil // nothing was ever rebuilt here
-	}
-	if err != nil {
-		return err
-	}
-	gone, err := r.place.Prune(datadir.Limits{Now: time.Now(), Keep: r.h.o.Keep, MinFree: uint64(r.h.o.KeepFree(int64(total)))})
+	gone, err := r.place.Prune(datadir.Limits{Now: time.Now(), Keep: r.h.o.Keep, MinFree: r.h.o.KeepFree})
 	for _, k := range gone {
 		r.log.Info("old datadir pruned", "of", k.ID, "since", k.Since)
 	}

@@ -39,6 +39,7 @@ func (h *Healer) Gather(ctx context.Context, v watchdog.View, from string) watch
 	if g.last != nil {
 		g.f.Self.Executed = executed
 	}
+	g.scatteredThere()
 	g.space()
 	g.contents()
 	return g.f
@@ -62,6 +63,7 @@ type gathering struct {
 	root     string // the datadir, once it is known to be fit for an exchange
 	sets     arithmetic
 	last     *Last // of a dead server; nil for one that answers
+	rooms    []roomFor
 	f        watchdog.Facts
 }
 

@@ -19,8 +19,13 @@ import (
 	"resilver/watchdog/replica"
 )
 
-// journalVersion grows when an older sidecar could misread the file.
-const journalVersion = 1
+// The versions of the file: one grows when an older sidecar could misread it.
+// A sidecar that knows of no directories outside the datadir would exchange
+// the datadir alone, and so put new data beside old logs.
+const (
+	journalFlat    = 1
+	journalOutside = 2 // with Outside
+)
 
 // Journal is where a rebuild stands: one small file, replaced atomically and
 // synced before and after each step, so that a sidecar that died anywhere
@@ -46,6 +51,9 @@ type Journal struct {
 	Program  service.Program `json:"program"` // how mysqld is run
 	PIDFile  string          `json:"pid_file"`
 
+	// Outside are the directories elsewhere that belong to the data.
+	Outside []datadir.Outside `json:"outside,omitempty"`
+
 	Executed string               `json:"executed"` // of the rehearsed copy
 	UUID     string               `json:"server_uuid"`
 	Source   replica.SourceConfig `json:"source"` // to attach as before; the password lies elsewhere
@@ -69,7 +77,10 @@ func journalPath(stateDir string) string { return filepath.Join(stateDir, "journ
 
 // save replaces the journal and syncs it and its directory.
 func (j *Journal) save(stateDir string, now time.Time) error {
-	j.Version = journalVersion
+	j.Version = journalFlat
+	if len(j.Outside) > 0 {
+		j.Version = journalOutside
+	}
 	j.Time = watchdog.StampOf(now)
 	b, err := json.MarshalIndent(j, "", "  ")
 	if err != nil {
@@ -137,8 +148,8 @@ func loadJournal(stateDir string) (*Journal, error) {
 	if err := json.Unmarshal(b, j); err != nil {
 		return nil, fmt.Errorf("the journal %s is damaged (%w): nothing is done until a person has looked at the datadirs and removed it", journalPath(stateDir), err)
 	}
-	if j.Version != journalVersion {
-		return nil, fmt.Errorf("the journal %s has version %d, this resilver writes %d: run the resilver that wrote it", journalPath(stateDir), j.Version, journalVersion)
+	if j.Version != journalFlat && j.Version != journalOutside {
+		return nil, fmt.Errorf("the journal %s has version %d, this resilver writes %d: run the resilver that wrote it", journalPath(stateDir), j.Version, journalOutside)
 	}
 	return j, nil
 }

@@ -21,6 +21,8 @@ const (
 	lastEvery    = time.Minute // where nothing has changed
 	detailsEvery = 30 * time.Second
 	detailsLimit = 20 * time.Second // for reading all of them
+	// scatteredEvery is longer: the question takes long where there are many tables.
+	scatteredEvery = 5 * time.Minute
 )
 
 // KeeperOptions is what a Keeper needs.
@@ -132,6 +134,7 @@ func (k *Keeper) details(ctx context.Context) {
 	// A look may have found another start of the server meanwhile.
 	if k.last.Observation.StartedAt.Equal(was.Observation.StartedAt) {
 		k.last.Paths, k.last.Program, k.last.Source, k.last.Opens, k.last.ReadAt = now.Paths, now.Program, now.Source, now.Opens, now.ReadAt
+		k.last.Scattered, k.last.ScatteredAt = now.Scattered, now.ScatteredAt
 	}
 }
 
@@ -172,6 +175,13 @@ func (k *Keeper) read(ctx context.Context, was Last) (Last, error) {
 		return out, err
 	default:
 		out.Source = &source
+	}
+	out.Scattered, out.ScatteredAt = was.Scattered, was.ScatteredAt
+	if time.Since(was.ScatteredAt.Time) >= scatteredEvery {
+		if out.Scattered, err = k.o.Server.Scattered(ctx); err != nil {
+			return out, err
+		}
+		out.Scattered, out.ScatteredAt = append([]string{}, out.Scattered...), watchdog.StampOf(time.Now())
 	}
 	out.Paths, out.Program, out.Opens, out.ReadAt = paths, program, opens, watchdog.StampOf(time.Now())
 	return out, nil

@@ -35,6 +35,10 @@ type Last struct {
 	// Opens is why the next start would not be read-only, empty for nothing.
 	Opens  string         `json:"opens"`
 	ReadAt watchdog.Stamp `json:"read_at"` // when these were read; absent: never
+	// Scattered are tablespaces at paths of their own, a slow question; nil
+	// where they were never read.
+	Scattered   []string       `json:"scattered"`
+	ScatteredAt watchdog.Stamp `json:"scattered_at"`
 }
 
 func lastPath(stateDir string) string { return filepath.Join(stateDir, "last.json") }

@@ -1,34 +1,162 @@
 package healing
 
 import (
+	"bytes"
 	"fmt"
 	"path/filepath"
+	"regexp"
 	"strings"
+
+	"resilver/healing/datadir"
+	"resilver/watchdog"
 )
 
-// inDatadir are the variables of MySQL that name what must lie in the datadir
-// to be exchanged with it: data, redo, undo, binary and relay logs.
-var inDatadir = []string{
-	"innodb_data_home_dir", "innodb_undo_directory", "innodb_log_group_home_dir", "innodb_doublewrite_dir",
-	"log_bin_basename", "log_bin_index", "relay_log_basename", "relay_log_index",
+// role is a kind of the server's files that may lie outside the datadir.
+type role struct {
+	variable string
+	dir      string   // empty, or relative to the datadir, or anywhere
+	own      []string // names of entries that are the server's, as datadir.Outside has them
+	copied   bool     // a copy brings them along, more than a few bytes
 }
 
-// elsewhere says what of the server's data lies outside its datadir, empty
-// for nothing. Such layouts are not rebuilt: the exchange of one directory
-// would leave old files beside new data.
-func elsewhere(datadir string, paths map[string]string) string {
-	root := filepath.Clean(datadir)
-	for _, name := range inDatadir {
-		path := paths[name]
-		if path == "" {
-			continue
-		}
-		if !filepath.IsAbs(path) {
-			path = filepath.Join(root, path)
-		}
-		if path = filepath.Clean(path); path != root && !strings.HasPrefix(path, root+"/") {
-			return fmt.Sprintf("%s lies outside the datadir, at %s", name, path)
+// numbered is how log files are numbered.
+const numbered = `\.\d{6,}`
+
+// roles are those of a server, by its variables. The old entries of each go
+// with the old datadir, also where a copy brings none.
+func roles(paths map[string]string, channel string) []role {
+	out := []role{
+		{"innodb_log_group_home_dir", paths["innodb_log_group_home_dir"], []string{`#innodb_redo/`, `ib_logfile\d+`}, true},
+		{"innodb_undo_directory", paths["innodb_undo_directory"], []string{`undo_?\d{3}`, `undo_\d+_trunc\.log`, `.+\.ibu`}, true},
+		{"innodb_doublewrite_dir", paths["innodb_doublewrite_dir"], []string{`#ib_\d+_\d+\.b?dblwr`}, false},
+		{"aria_log_dir_path", paths["aria_log_dir_path"], []string{`aria_log_control`, `aria_log\.\d{8}`}, true},
+	}
+	out = append(out, logs("log_bin", paths, "")...)
+	out = append(out, logs("relay_log", paths, "")...)
+	if channel != "" {
+		out = append(out, logs("relay_log", paths, "-"+channel)...)
+	}
+	return out
+}
+
+// logs are the files of a binary or relay log and of its index. Of MariaDB's
+// binary log .state holds the GTID state; .~rec~ and .index_crash_safe exist
+// for moments.
+func logs(kind string, paths map[string]string, suffix string) []role {
+	base, index := paths[kind+"_basename"], paths[kind+"_index"]
+	if base == "" {
+		return nil
+	}
+	if index == "" {
+		index = base + ".index"
+	}
+	name := regexp.QuoteMeta(filepath.Base(base) + suffix)
+	ext := filepath.Ext(index)
+	stem := regexp.QuoteMeta(strings.TrimSuffix(filepath.Base(index), ext) + suffix)
+	return []role{
+		{kind + "_basename", filepath.Dir(base), []string{name + numbered, name + `\.state`}, false},
+		{kind + "_index", filepath.Dir(index), []string{stem + regexp.QuoteMeta(ext), stem + `\.~rec~`, stem + `\.index_crash_safe`}, false},
+	}
+}
+
+// fixed refuses a server that has elsewhere what must lie in its datadir.
+func fixed(live string, paths map[string]string) error {
+	for name, dir := range map[string]string{
+		"innodb_data_home_dir": paths["innodb_data_home_dir"],
+		"relay_log_info_file":  filepath.Dir(paths["relay_log_info_file"]),
+	} {
+		if !sameDir(inside(live, dir), live) {
+			return &datadir.PlaceError{Reason: fmt.Sprintf("%s lies outside the datadir, at %s", name, paths[name])}
 		}
 	}
+	return nil
+}
+
+// plainChannel is a channel's name that file names hold as it is.
+var plainChannel = regexp.MustCompile(`^[a-z0-9_]*$`)
+
+// outside finds the directories outside the datadir that hold some of the
+// server's data or logs. What cannot be told apart or moved is a
+// *datadir.PlaceError.
+func outside(p datadir.Place, paths map[string]string, channel string) ([]datadir.Outside, error) {
+	if err := fixed(p.Live.Path, paths); err != nil {
+		return nil, err
+	}
+	var out []datadir.Outside
+	for _, r := range roles(paths, channel) {
+		dir := inside(p.Live.Path, r.dir)
+		if sameDir(dir, p.Live.Path) {
+			continue
+		}
+		if !plainChannel.MatchString(channel) {
+			return nil, &datadir.PlaceError{Reason: fmt.Sprintf("%s lies outside the datadir, at %s, and the files of replication channel %q cannot be told there", r.variable, dir, channel)}
+		}
+		o, err := datadir.FindOutside(p, dir, r.own)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", r.variable, err)
+		}
+		if out, err = join(out, o); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// join adds a directory, or what is the server's in one that is known.
+func join(all []datadir.Outside, o datadir.Outside) ([]datadir.Outside, error) {
+	for i := range all {
+		switch known := all[i].Dir; {
+		case known == o.Dir:
+			all[i].Own = append(all[i].Own, o.Own...)
+			return all, nil
+		case known.Same(o.Dir):
+			return nil, &datadir.PlaceError{Reason: fmt.Sprintf("%s and %s are the same directory", known.Path, o.Dir.Path)}
+		}
+	}
+	return append(all, o), nil
+}
+
+// inside makes a path of the server's absolute.
+func inside(live, path string) string {
+	if !filepath.IsAbs(path) {
+		path = filepath.Join(live, path)
+	}
+	return filepath.Clean(path)
+}
+
+// sameDir says whether both paths lead to one directory, links or not.
+func sameDir(a, b string) bool {
+	realA, errA := filepath.EvalSymlinks(a)
+	realB, errB := filepath.EvalSymlinks(b)
+	return errA == nil && errB == nil && realA == realB
+}
+
+// channelOf is the channel that the server replicates through.
+func channelOf(obs watchdog.Observation) string {
+	if src := obs.Source(); src != nil {
+		return src.Channel
+	}
 	return ""
+}
+
+// rewriteIndex makes the index of the copy's binary log, which MariaDB's
+// rehearsal wrote into the flat copy, name its files where they will be: an
+// index holds paths, relative to the datadir or absolute.
+func rewriteIndex(p datadir.Place, flat datadir.Ref, paths map[string]string) error {
+	base, index := paths["log_bin_basename"], paths["log_bin_index"]
+	if base == "" || sameDir(filepath.Dir(base), p.Live.Path) {
+		return nil
+	}
+	if index == "" {
+		index = base + ".index"
+	}
+	return datadir.EditFile(flat, filepath.Base(index), func(data []byte) []byte {
+		var out bytes.Buffer
+		for line := range bytes.Lines(data) {
+			if name := strings.TrimSpace(string(line)); name != "" {
+				out.WriteString(filepath.Join(filepath.Dir(base), filepath.Base(name)) + "\n")
+			}
+		}
+		return out.Bytes()
+	})
 }

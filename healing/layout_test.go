@@ -1,25 +1,108 @@
 package healing
 
 import (
+	"errors"
+	"os"
+	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
+
+	"resilver/healing/datadir"
 )
 
-func TestElsewhere(t *testing.T) {
-	flat := map[string]string{
-		"innodb_data_home_dir": "", "innodb_undo_directory": "./", "innodb_log_group_home_dir": "./",
-		"log_bin_basename": "/var/lib/mysql/binlog", "log_bin_index": "/var/lib/mysql/binlog.index", "relay_log_basename": "/var/lib/mysql/relay",
-	}
-	if got := elsewhere("/var/lib/mysql/", flat); got != "" {
-		t.Errorf("a flat layout: %s", got)
-	}
-	for name, path := range map[string]string{
-		"log_bin_basename": "/var/log/mysql/binlog", "relay_log_basename": "/var/lib/mysql2/relay",
-		"innodb_undo_directory": "../undo", "innodb_data_home_dir": "/fast", "innodb_log_group_home_dir": "/redo",
-	} {
-		spoilt := map[string]string{name: path}
-		if got := elsewhere("/var/lib/mysql", spoilt); !strings.HasPrefix(got, name) {
-			t.Errorf("%s=%s: %q", name, path, got)
+// laidOut makes a datadir and directories beside it.
+func laidOut(t *testing.T, dirs ...string) (datadir.Place, string) {
+	t.Helper()
+	h := newHalf(t, "", false)
+	base := filepath.Dir(h.j.Live.Path)
+	for _, dir := range dirs {
+		if err := os.MkdirAll(filepath.Join(base, dir), 0o755); err != nil {
+			t.Fatal(err)
 		}
 	}
+	p, err := datadir.PlaceFor(h.j.Live.Path, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p, base
+}
+
+func TestOutside(t *testing.T) {
+	p, base := laidOut(t, "logs", "ib", "mysql/sub")
+	at := func(path string) string { return filepath.Join(base, path) }
+	flat := map[string]string{
+		"innodb_data_home_dir": "", "innodb_undo_directory": "./", "innodb_log_group_home_dir": "./", "innodb_doublewrite_dir": "",
+		"aria_log_dir_path": at("mysql/"), "relay_log_info_file": "relay-log.info",
+		"log_bin_basename": at("mysql/binlog"), "log_bin_index": at("mysql/binlog.index"), "relay_log_basename": at("mysql/relay"),
+	}
+	if got, err := outside(p, flat, "odd Channel"); err != nil || len(got) > 0 {
+		t.Errorf("a flat layout: %v, %v", got, err)
+	}
+	split := map[string]string{
+		"log_bin_basename": at("logs/my-bin"), "log_bin_index": at("logs/idx.lst"), "relay_log_basename": at("logs/relay"),
+		"innodb_undo_directory": at("ib"), "innodb_log_group_home_dir": "../ib", "innodb_doublewrite_dir": at("ib/"), "aria_log_dir_path": at("ib"),
+	}
+	got, err := outside(p, split, "ch_1")
+	if err != nil || len(got) != 2 {
+		t.Fatalf("a split layout: %+v, %v", got, err)
+	}
+	for _, o := range got {
+		want := map[string]string{
+			at("logs"): "my-bin.000001 my-bin.1000000 my-bin.state idx.lst idx.~rec~ idx.index_crash_safe relay.000007 relay.index relay-ch_1.000001 relay-ch_1.index",
+			at("ib"):   "#innodb_redo/ ib_logfile0 undo_001 undo002 undo_1_trunc.log u.ibu #ib_16384_0.dblwr #ib_16384_1.bdblwr aria_log_control aria_log.00000001",
+		}[o.Dir.Path]
+		match := regexp.MustCompile("^(?:" + strings.Join(o.Own, "|") + ")$")
+		for name := range strings.FieldsSeq(want) {
+			if !match.MatchString(name) {
+				t.Errorf("%s: %s is not taken for the server's", o.Dir.Path, name)
+			}
+		}
+		if want == "" {
+			t.Errorf("%s was not expected", o.Dir.Path)
+		}
+		for name := range strings.FieldsSeq("my-bin.01 my-bin.000001.gz my-bin2.000001 relay-ch_2.000001 relay-log.info error.log .resilver undo undo_001.bak undo_001/ ib_logfile0/ ib_logfile #innodb_redo ibdata1 mysql my-binX000001") {
+			if match.MatchString(name) {
+				t.Errorf("%s: %s is taken for the server's", o.Dir.Path, name)
+			}
+		}
+	}
+}
+
+func TestOutsideIsRefused(t *testing.T) {
+	p, base := laidOut(t, "logs", "mysql/sub", "mysql.resilver/old")
+	at := func(path string) string { return filepath.Join(base, path) }
+	for name, c := range map[string]struct{ variable, path, channel string }{
+		"data home":          {"innodb_data_home_dir", at("logs"), ""},
+		"relay log's state":  {"relay_log_info_file", at("logs/relay-log.info"), ""},
+		"inside the datadir": {"log_bin_basename", at("mysql/sub/binlog"), ""},
+		"staging area":       {"relay_log_basename", at("mysql.resilver/old/relay"), ""},
+		"missing":            {"innodb_undo_directory", at("none"), ""},
+		"odd channel":        {"relay_log_basename", at("logs/relay"), "Odd channel"},
+	} {
+		_, err := outside(p, map[string]string{c.variable: c.path}, c.channel)
+		var place *datadir.PlaceError
+		if !errors.As(err, &place) {
+			t.Errorf("%s: got %v", name, err)
+		}
+	}
+}
+
+// TestRewriteIndex: an index of a flat copy names its files by paths relative
+// to the datadir, where they will not be.
+func TestRewriteIndex(t *testing.T) {
+	h := newHalf(t, "", false)
+	p, err := datadir.PlaceFor(h.j.Live.Path, "")
+	h.do(t, err)
+	index := filepath.Join(h.j.Staged.Path, "binlog.index")
+	for logs, want := range map[string]string{"/logs": "/logs/binlog.000001\n/logs/binlog.000002\n", p.Live.Path: "./binlog.000001\n./binlog.000002\n"} {
+		if err := os.WriteFile(index, []byte("./binlog.000001\n./binlog.000002\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		h.do(t, rewriteIndex(p, h.j.Staged, map[string]string{"log_bin_basename": logs + "/binlog"}))
+		if got, err := os.ReadFile(index); err != nil || string(got) != want {
+			t.Errorf("logs in %s: %q, %v", logs, got, err)
+		}
+	}
+	h.do(t, rewriteIndex(p, h.j.Staged, map[string]string{"log_bin_basename": "/logs/none"}))
 }

@@ -50,8 +50,12 @@ func (r *rebuild) preflight(ctx context.Context) error {
 	if r.place, err = datadir.PlaceFor(facts.Self.Datadir, r.h.o.StagingDir); err != nil {
 		return err
 	}
+	elsewhere, err := outside(r.place, r.paths, channelOf(facts.Self))
+	if err != nil {
+		return err
+	}
 	return r.note(func(j *Journal) {
-		j.Live, j.Was = r.place.Live.Ref, r.place.Live
+		j.Live, j.Was, j.Outside = r.place.Live.Ref, r.place.Live, elsewhere
 		j.Staging, j.Program, j.PIDFile = r.h.o.StagingDir, program, r.paths["pid_file"]
 		j.UUID, j.Source = facts.Self.ServerUUID, source
 		j.Primary = watchdog.RoleOf(r.h.o.Cluster.View(), r.h.o.Node, r.h.o.Policy.Fresh).Primary
@@ -180,6 +184,9 @@ func (h *Healer) serverPID(ctx context.Context, obs watchdog.Observation) (int, 
 // transactions are refused by their guard, and the old datadir is kept whole.
 func (r *rebuild) quarantine(context.Context) error {
 	if _, err := r.place.Prepare(); err != nil {
+		return err
+	}
+	if err := r.prepareOutside(); err != nil {
 		return err
 	}
 	return r.clearStaging()

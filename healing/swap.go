@@ -9,15 +9,9 @@ import (
 	"resilver/healing/datadir"
 )
 
-// swap exchanges the datadir with the copy, atomically and told by inode, so
-// that a process that finds it half done in the journal finds out whether it
-// took place.
+// swap exchanges the datadir with the copy, and what lies elsewhere with it.
 func (r *rebuild) swap(context.Context) error {
-	if err := exchangeMarked(&r.j); err != nil {
-		return err
-	}
-	r.h.o.Failpoint("swap.exchanged")
-	return nil
+	return exchangeAll(&r.j, r.note, r.h.o.Failpoint)
 }
 
 // start boots the new copy. A server that dies is started again by its

@@ -15,6 +15,7 @@ type Facts struct {
 	Errant     Answer // GTIDs of this node that the primary does not have
 	Free       int64  // bytes free where the copy goes
 	Need       int64  // bytes that must be free: the donor's data and the reserve
+	SpaceAt    string // " in " that place, where it is not beside the datadir
 	SpaceErr   string
 	Staging    Answer // why the copy cannot be exchanged with the datadir
 	Closed     Answer // why the rebuilt server would not come up closed to writers

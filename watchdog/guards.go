@@ -280,7 +280,7 @@ func (g *guards) facts() {
 	if f.SpaceErr != "" {
 		g.unknown("disk-space", "room for the copy", f.SpaceErr, false)
 	} else {
-		g.add("disk-space", f.Free >= f.Need, fmt.Sprintf("%d bytes free", f.Free), fmt.Sprintf("at least %d", f.Need),
+		g.add("disk-space", f.Free >= f.Need, fmt.Sprintf("%d bytes free%s", f.Free, f.SpaceAt), fmt.Sprintf("at least %d", f.Need),
 			"too little room for a copy beside the live data", false)
 	}
 	g.versions()

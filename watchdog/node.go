@@ -101,6 +101,7 @@ type PeerState struct {
 type Contents struct {
 	Bytes     int64    `json:"bytes"`     // data and indexes; 0: unknown
 	Encrypted []string `json:"encrypted"` // encrypted tablespaces
+	Scattered []string `json:"scattered"` // tablespaces and tables at paths of their own
 	Engines   []string `json:"engines"`   // user tables of other engines than InnoDB, as schema.table (engine)
 	Lacks     []string `json:"lacks"`     // what it lacks to be cloned, one line each
 	Err       string   `json:"err"`       // why it is not known

@@ -14,12 +14,10 @@ const labelAttribute = "security.selinux"
 
 // Dir is a datadir as it was found.
 type Dir struct {
-	Ref                   // Path has no symbolic link in it
-	Given          string // the path as it was asked for
+	Ref            // Path has no symbolic link in it
 	UID, GID       uint32
 	Mode           uint32   // permission bits
 	Label          string   // SELinux label, empty where there is none
-	Symlink        bool     // the last component of Given is a symbolic link
 	MountPoint     bool     // a file system is mounted at it
 	Mounts         []string // file systems mounted inside it
 	LinkedDirs     []string // entries that are symbolic links to directories
@@ -51,10 +49,6 @@ func inspect(given string) (Dir, error) {
 	if err := checkPath(path); err != nil {
 		return Dir{}, err
 	}
-	last, err := os.Lstat(given)
-	if err != nil {
-		return Dir{}, err
-	}
 	dir, err := openDir(path)
 	if err != nil {
 		return Dir{}, err
@@ -65,9 +59,8 @@ func inspect(given string) (Dir, error) {
 		return Dir{}, err
 	}
 	d := Dir{
-		Ref:   Ref{Path: path, Dev: uint64(st.Dev), Ino: st.Ino},
-		Given: given, UID: st.Uid, GID: st.Gid, Mode: st.Mode & 0o7777,
-		Symlink: last.Mode()&os.ModeSymlink != 0,
+		Ref: Ref{Path: path, Dev: uint64(st.Dev), Ino: st.Ino},
+		UID: st.Uid, GID: st.Gid, Mode: st.Mode & 0o7777,
 	}
 	if err := looksLikeDatadir(dir); err != nil {
 		return Dir{}, err

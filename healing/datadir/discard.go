@@ -37,6 +37,31 @@ func (p Place) discard(ref Ref) error {
 	if live, err := RefOf(p.Live.Path); err == nil && live.Same(ref) {
 		return errors.New("it is the live datadir")
 	}
+	return removeTree(ref)
+}
+
+// discardShelf removes the entries elsewhere that were kept with the old
+// datadir of rebuild id. The file system of one may have another number since
+// it was labelled; its inode may not.
+func discardShelf(shelf Ref, id string) error {
+	if want := filepath.Join(NameOutside, NameOld, id); !idPattern.MatchString(id) || !strings.HasSuffix(shelf.Path, "/"+want) {
+		return errors.New("it is not a shelf of this rebuild")
+	}
+	now, err := RefOf(shelf.Path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if now.Ino != shelf.Ino {
+		return fmt.Errorf("%w: %s", ErrOther, now)
+	}
+	return removeTree(now)
+}
+
+// removeTree removes a directory that nothing uses, with everything in it.
+func removeTree(ref Ref) error {
 	parent, err := openDir(filepath.Dir(ref.Path))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -98,18 +123,23 @@ func empty(dir *os.File, dev uint64) error {
 		return err
 	}
 	for _, name := range entries {
-		err := unix.Unlinkat(int(dir.Fd()), name, 0)
-		switch {
-		case err == nil, errors.Is(err, unix.ENOENT):
-			continue
-		case !errors.Is(err, unix.EISDIR) && !errors.Is(err, unix.EPERM):
-			return &os.PathError{Op: "remove", Path: filepath.Join(dir.Name(), name), Err: err}
-		}
-		if err := emptyAndRemove(dir, name, dev); err != nil {
+		if err := remove(dir, name, dev); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// remove removes one entry of dir, with everything in it.
+func remove(dir *os.File, name string, dev uint64) error {
+	err := unix.Unlinkat(int(dir.Fd()), name, 0)
+	switch {
+	case err == nil, errors.Is(err, unix.ENOENT):
+		return nil
+	case !errors.Is(err, unix.EISDIR) && !errors.Is(err, unix.EPERM):
+		return &os.PathError{Op: "remove", Path: filepath.Join(dir.Name(), name), Err: err}
+	}
+	return emptyAndRemove(dir, name, dev)
 }
 
 func emptyAndRemove(parent *os.File, name string, dev uint64) error {

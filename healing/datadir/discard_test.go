@@ -97,7 +97,7 @@ func TestQuarantineAndPrune(t *testing.T) {
 		if _, err := Exchange(live, staged); err != nil {
 			t.Fatal(err)
 		}
-		moved, err := p.quarantine(id, live, begin.Add(time.Duration(i)*time.Hour), func(string) {})
+		moved, err := p.quarantine(id, live, nil, begin.Add(time.Duration(i)*time.Hour), func(string) {})
 		must(t, err)
 		again, err := p.Quarantine(id, live)
 		must(t, err)
@@ -128,11 +128,12 @@ func TestQuarantineAndPrune(t *testing.T) {
 		}
 	}
 	now := begin.Add(4 * time.Hour)
+	wanted := func(n int64) func(int64) int64 { return func(int64) int64 { return n } }
 	prune(Limits{Now: now, Keep: 10 * time.Hour})
-	prune(Limits{Now: now, Keep: 10 * time.Hour, MinFree: 1})
+	prune(Limits{Now: now, Keep: 10 * time.Hour, MinFree: wanted(1)})
 	prune(Limits{Now: now, Keep: 3*time.Hour + time.Minute}, "r1")
-	prune(Limits{Now: now, Keep: 10 * time.Hour, MinFree: 1 << 62}, "r2")
-	prune(Limits{Now: now, Keep: time.Second, MinFree: 1 << 62}) // never the newest
+	prune(Limits{Now: now, Keep: 10 * time.Hour, MinFree: wanted(1 << 62)}, "r2")
+	prune(Limits{Now: now, Keep: time.Second, MinFree: wanted(1 << 62)}) // never the newest
 	if !exists(p.Path("old/by-hand")) {
 		t.Error("removed what is not ours")
 	}

@@ -9,6 +9,7 @@
 // was asked for. The package starts and stops no server and does not decide
 // when to do any of this; the journal of package healing does.
 //
-// Only flat datadirs are handled so far: one directory that is neither a
-// mount point nor a symbolic link, with nothing mounted inside it.
+// A datadir is one directory that is no mount point, with nothing mounted
+// inside it; where a symbolic link leads to it the link stays. What the server
+// has elsewhere is moved entry by entry (Outside).
 package datadir

@@ -64,8 +64,6 @@ func PlaceFor(datadir, stagingDir string) (Place, error) {
 
 func notFlat(d Dir) string {
 	switch {
-	case d.Symlink:
-		return fmt.Sprintf("the datadir %s is a symbolic link to %s", d.Given, d.Path)
 	case d.MountPoint:
 		return fmt.Sprintf("the datadir %s is a mount point and cannot be exchanged", d.Path)
 	case len(d.Mounts) > 0:

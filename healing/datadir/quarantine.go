@@ -19,19 +19,23 @@ type Kept struct {
 	ID    string    `json:"id"` // of the rebuild that set it aside
 	Ref   Ref       `json:"ref"`
 	Since time.Time `json:"since"`
+	// Outside are the shelves with the entries of this datadir that lay
+	// elsewhere (Outside.Shelf).
+	Outside []Ref `json:"outside,omitempty"`
 }
 
 // Quarantine moves the old datadir, which the exchange left at new, to
 // old/<id>. It is idempotent, told by inode, and returns the new reference.
-func (p Place) Quarantine(id string, old Ref) (Ref, error) {
-	ref, err := p.quarantine(id, old, time.Now(), func(string) {})
+// The shelves of its entries elsewhere belong to it from now on.
+func (p Place) Quarantine(id string, old Ref, shelves ...Ref) (Ref, error) {
+	ref, err := p.quarantine(id, old, shelves, time.Now(), func(string) {})
 	if err != nil {
 		return Ref{}, fmt.Errorf("quarantine the old datadir: %w", err)
 	}
 	return ref, nil
 }
 
-func (p Place) quarantine(id string, old Ref, now time.Time, at func(point string)) (Ref, error) {
+func (p Place) quarantine(id string, old Ref, shelves []Ref, now time.Time, at func(point string)) (Ref, error) {
 	if !idPattern.MatchString(id) {
 		return Ref{}, fmt.Errorf("%q is not a rebuild id", id)
 	}
@@ -49,7 +53,7 @@ func (p Place) quarantine(id string, old Ref, now time.Time, at func(point strin
 	}
 	defer shelf.Close()
 	want := Ref{Path: filepath.Join(shelf.Name(), id), Dev: old.Dev, Ino: old.Ino}
-	if err := writeLabel(shelf, Kept{ID: id, Ref: want, Since: now.UTC().Truncate(time.Millisecond)}); err != nil {
+	if err := writeLabel(shelf, Kept{ID: id, Ref: want, Since: now.UTC().Truncate(time.Millisecond), Outside: shelves}); err != nil {
 		return Ref{}, err
 	}
 	at("labelled")
@@ -145,9 +149,11 @@ func (p Place) Quarantined() ([]Kept, error) {
 
 // Limits of the quarantine.
 type Limits struct {
-	Now     time.Time
-	Keep    time.Duration // older ones go
-	MinFree uint64        // bytes wanted free on the file system; 0: do not look
+	Now  time.Time
+	Keep time.Duration // older ones go
+	// MinFree is how many bytes are wanted free on a file system of that size,
+	// that of the area and those of the shelves; nil: do not look.
+	MinFree func(total int64) int64
 }
 
 // Prune removes old datadirs, oldest first: those older than Keep, and then
@@ -165,12 +171,10 @@ func (p Place) Prune(l Limits) ([]Kept, error) {
 	var failed []error
 	for _, k := range slices.Backward(kept) {
 		old := l.Now.Sub(k.Since) > l.Keep
-		if !old && l.MinFree > 0 {
-			free, _, err := Free(p.Root)
-			if err != nil {
+		if !old && l.MinFree != nil {
+			if old, err = p.short(k, l.MinFree); err != nil {
 				return removed, fmt.Errorf("prune the quarantine: %w", err)
 			}
-			old = free < l.MinFree
 		}
 		if !old {
 			continue
@@ -185,8 +189,32 @@ func (p Place) Prune(l Limits) ([]Kept, error) {
 	return removed, errors.Join(failed...)
 }
 
-// prune removes the directory first: a label without one is harmless.
+// short says whether a file system that k takes room on has too little left.
+func (p Place) short(k Kept, want func(total int64) int64) (bool, error) {
+	paths := []string{p.Root}
+	for _, shelf := range k.Outside {
+		paths = append(paths, shelf.Path)
+	}
+	for _, path := range paths {
+		free, total, err := Free(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil || int64(free) < want(int64(total)) {
+			return err == nil, err
+		}
+	}
+	return false, nil
+}
+
+// prune removes the shelves first and the label last: as long as anything is
+// left of an old datadir its label says what.
 func (p Place) prune(k Kept) error {
+	for _, shelf := range k.Outside {
+		if err := discardShelf(shelf, k.ID); err != nil {
+			return fmt.Errorf("discard %s: %w", shelf.Path, err)
+		}
+	}
 	if err := p.Discard(k.Ref); err != nil {
 		return err
 	}

@@ -149,14 +149,12 @@ var mariaDB = engine{
 // mariaLogs are the options for the binary log of a rehearsal: with it goes
 // gtid_binlog_state, without which a replica below the rebuilt server would be
 // refused. It is written into the copy under the live one's name, by a path
-// relative to it, so that it is the first of the rebuilt server's.
-func mariaLogs(paths map[string]string, p Place) []string {
+// relative to it, so that it is the first of the rebuilt server's, wherever
+// that has its own.
+func mariaLogs(paths map[string]string, _ Place) []string {
 	base := paths["log_bin_basename"]
-	switch {
-	case base == "":
+	if base == "" {
 		return []string{"--skip-log-bin"}
-	case filepath.Dir(base) != filepath.Clean(paths["datadir"]):
-		return []string{"--log-bin=" + p.resolve("W/binlog"), "--log-bin-index=" + p.resolve("W/binlog.index")}
 	}
 	index := filepath.Base(base) + ".index"
 	if named := paths["log_bin_index"]; named != "" {

@@ -110,12 +110,20 @@ func (o *RehearseOptions) dress(ctx context.Context, s *Server) (Rehearsed, erro
 	return out, err
 }
 
-// whole looks into the copy for tables that it has brought over empty: what
-// the donor and the primary held was asked before it was taken.
+// whole looks into the copy for tables that it has brought over empty, or that
+// lie outside it: what the donor and the primary held was asked before it was
+// taken.
 func (o *RehearseOptions) whole(ctx context.Context, db *replica.Server) error {
 	held, err := db.MayHold(ctx)
 	if err == nil && len(held.Engines) > 0 && !o.AnyEngine {
 		err = fmt.Errorf("the copy has tables that came over empty: %s: make them InnoDB, or say --override engines", strings.Join(held.Engines, ", "))
+	}
+	if err != nil {
+		return err
+	}
+	scattered, err := db.Scattered(ctx)
+	if err == nil && len(scattered) > 0 {
+		err = fmt.Errorf("the copy has tablespaces at paths of their own: %s", strings.Join(scattered, ", "))
 	}
 	return err
 }

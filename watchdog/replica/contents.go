@@ -8,6 +8,7 @@ import (
 // Contents is what of a server's data and set-up matters to a copy of it.
 type Contents struct {
 	Encrypted []string // encrypted tablespaces, at most ten, and encrypting log settings
+	Scattered []string // see Server.Scattered
 	// Engines are the tables that a copy of this flavour brings over empty or
 	// not at all, as db.table (engine), at most ten: on MySQL those of any
 	// engine but InnoDB, on MariaDB those of engines that mariadb-backup passes
@@ -22,7 +23,12 @@ func (s *Server) MayHold(ctx context.Context) (Contents, error) {
 		if err := ss.mustHold(ctx, "REFERENCES"); err != nil {
 			return Contents{}, fmt.Errorf("list tables: %w", err)
 		}
-		return ss.version.contents(ctx, ss)
+		c, err := ss.version.contents(ctx, ss)
+		if err != nil {
+			return Contents{}, err
+		}
+		c.Scattered, err = ss.version.scattered(ctx, ss)
+		return c, err
 	})
 }
 

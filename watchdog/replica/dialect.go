@@ -52,6 +52,8 @@ type dialect interface {
 
 	disableEvents(ctx context.Context, ss *session) (int, error)
 	contents(ctx context.Context, ss *session) (Contents, error)
+	// scattered are the tablespaces and tables at paths of their own.
+	scattered(ctx context.Context, ss *session) ([]string, error)
 	missingForDonor(ctx context.Context, ss *session, account string) ([]string, error)
 	dataBytes(ctx context.Context, ss *session) (int64, error)
 	// pathVariables name a place on disk also where their value does not show it.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -135,6 +136,14 @@ func TestMariaDBMayHold(t *testing.T) {
 	}
 	if large, err := s.DataBytes(ctx); err != nil || large < small+6_000_000 {
 		t.Errorf("%d bytes, then %d, %v", small, large, err)
+	}
+	far := ownedDir(t, filepath.Join(n.dir, "far"))
+	if len(c.Scattered) != 0 {
+		t.Errorf("scattered %v", c.Scattered)
+	}
+	n.must(t, "CREATE TABLE t.far (id INT) DATA DIRECTORY='"+far+"'", "CREATE TABLE t.fara (id INT) ENGINE=Aria DATA DIRECTORY='"+far+"'")
+	if got, err := s.Scattered(ctx); err != nil || !slices.Equal(got, []string{far + "/t/far.ibd", "t.fara"}) {
+		t.Errorf("scattered %v, %v", got, err)
 	}
 	// An account that cannot see the tables must not find that there are none.
 	n.must(t, "CREATE USER blind@localhost", "GRANT BINLOG ADMIN, PROCESS ON *.* TO blind@localhost")

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -54,7 +55,7 @@ func (id identity) unchanged(t *testing.T, n *lab.Node) {
 	if now != id {
 		t.Errorf("%s: it was %+v, it is %+v", n.Name, id, now)
 	}
-	owned(t, n.Datadir, id.uid, id.gid)
+	owned(t, strings.TrimSuffix(areaOf(t, n), ".resilver"), id.uid, id.gid)
 	if _, err := os.Stat(filepath.Join(n.Datadir, "resilver.no-start")); err == nil {
 		t.Errorf("%s: the start guard's marker is still there", n.Name)
 	}
@@ -96,20 +97,33 @@ var wholeFiles = map[string][]string{
 // system tablespace in it.
 func quarantined(t *testing.T, n *lab.Node, id identity, rebuild string) {
 	t.Helper()
-	old := filepath.Join(n.Datadir+".resilver", "old", rebuild)
+	area := areaOf(t, n)
+	old := filepath.Join(area, "old", rebuild)
 	info, err := os.Stat(old)
 	must(t, err)
 	if ino := info.Sys().(*syscall.Stat_t).Ino; ino != id.inode {
 		t.Errorf("%s is inode %d, the old datadir was %d", old, ino, id.inode)
 	}
 	for _, name := range wholeFiles[n.Engine()] {
-		if _, err := os.Stat(filepath.Join(old, name)); err != nil {
+		_, err := os.Stat(filepath.Join(old, name))
+		if err != nil { // it may have lain elsewhere
+			_, err = os.Stat(filepath.Join(n.InnoDBDir(), ".resilver", "old", rebuild, name))
+		}
+		if err != nil {
 			t.Errorf("the old datadir is not whole: %v", err)
 		}
 	}
-	if _, err := os.Stat(filepath.Join(n.Datadir+".resilver", "new")); err == nil {
+	if _, err := os.Stat(filepath.Join(area, "new")); err == nil {
 		t.Error("a staging directory was left behind")
 	}
+}
+
+// areaOf is the staging area beside a node's datadir, behind links.
+func areaOf(t *testing.T, n *lab.Node) string {
+	t.Helper()
+	real, err := filepath.EvalSymlinks(n.Datadir)
+	must(t, err)
+	return real + ".resilver"
 }
 
 // neverWritable polls read_only, as a proxy would, until stop is called: no

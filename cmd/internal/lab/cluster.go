@@ -44,6 +44,7 @@ type setup struct {
 	Sidecars bool              `json:"sidecars"`
 	Subnet   int               `json:"subnet"`
 	Nodes    int               `json:"nodes"`
+	Layout   string            `json:"layout"`
 	PoolMB   int               `json:"pool_mb"`
 	Set      map[string]string `json:"set"`
 	Options  []string          `json:"options"` // of the servers

@@ -30,6 +30,10 @@ type engine struct {
 	paths                                      func(root string) []string
 	nodeOptions, replicaOptions, seededOptions []string
 	redoOption                                 string // names the size of the redo log
+	// split are the files that LayoutSplit has outside the datadir, beside
+	// logs, and splitOptions what more says so.
+	split        []string
+	splitOptions func(n *Node) []string
 
 	// initialise makes an empty datadir where the option file says.
 	initialise func(ctx context.Context, s *Server, id identity, optionFile string) error

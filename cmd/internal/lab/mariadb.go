@@ -22,6 +22,10 @@ func mariadbEngine() *engine {
 			"log_slave_updates=ON",
 			"binlog_format=ROW", // in another format a row that is missing is no error
 		},
+		split: []string{"ib_logfile*", "undo0*", "aria_log*"},
+		splitOptions: func(n *Node) []string {
+			return []string{"innodb_undo_tablespaces=2", "aria_log_dir_path=" + n.InnoDBDir()}
+		},
 		redoOption:     "innodb_log_file_size",
 		replicaOptions: []string{"read_only=ON"},
 		seededOptions:  []string{fmt.Sprintf("innodb_log_file_size=%d", redoCapacity)},

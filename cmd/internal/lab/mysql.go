@@ -21,6 +21,10 @@ func mysqlEngine() *engine {
 			"plugin_load_add=mysql_clone.so",
 			"plugin_load_add=auth_socket.so",
 		},
+		split: []string{"#innodb_redo", "undo_0*"},
+		splitOptions: func(n *Node) []string {
+			return []string{"innodb_doublewrite_dir=" + n.InnoDBDir(), "innodb_directories=" + n.TablesDir()}
+		},
 		redoOption:     "innodb_redo_log_capacity",
 		replicaOptions: []string{"super_read_only=ON"},
 		seededOptions:  []string{"innodb_redo_log_capacity=" + strconv.Itoa(redoCapacity), "plugin_load_add=auth_socket.so"},

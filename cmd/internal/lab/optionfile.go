@@ -36,13 +36,11 @@ func (n *Node) optionFile(s *Server, id identity) string {
 		fmt.Sprintf("report_port=%d", n.Port),
 		fmt.Sprintf("server_id=%d", n.index),
 		"skip_name_resolve=ON",
-		"log_bin=binlog",
-		"relay_log=relay",
 		"sync_binlog=1",
 		fmt.Sprintf("innodb_buffer_pool_size=%dM", n.cluster.setup.PoolMB),
 		fmt.Sprintf("%s=%d", s.engine.redoOption, n.cluster.redo()),
 	}
-	lines = append(lines, s.engine.nodeOptions...)
+	lines = append(append(lines, n.layoutOptions()...), s.engine.nodeOptions...)
 	if id.root {
 		lines = append(lines, "user="+id.OS)
 	}

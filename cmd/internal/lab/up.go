@@ -15,6 +15,7 @@ import (
 type Options struct {
 	Nodes  int    // 0: 3
 	Engine string // mysql | mariadb; empty: mysql
+	Layout string // flat | split; empty: flat
 	Dir    string // must not exist, or be empty
 	// Set are keys of the sidecars' configuration by dotted path, such as
 	// "policy.broken_for": "10s", with values as YAML.
@@ -51,6 +52,13 @@ func (o *Options) check() error {
 	}
 	if _, err := engineOf(o.Engine); err != nil {
 		errs = append(errs, err)
+	}
+	switch o.Layout {
+	case "":
+		o.Layout = LayoutFlat
+	case LayoutFlat, LayoutSplit:
+	default:
+		errs = append(errs, fmt.Errorf("layout %q: want %s or %s", o.Layout, LayoutFlat, LayoutSplit))
 	}
 	if o.PoolMB == 0 {
 		o.PoolMB = 128
@@ -99,7 +107,7 @@ func Up(ctx context.Context, o Options) (_ *Cluster, err error) {
 	}
 	c := &Cluster{Dir: o.Dir, id: id, out: o.Out, engine: server.engine, setup: setup{
 		Engine: server.Engine, Version: server.Version, Mysqld: server.Mysqld, Client: server.Client,
-		Resilver: o.Binary, Sidecars: o.Binary != "", Nodes: o.Nodes, PoolMB: o.PoolMB, Set: o.Set, Options: o.Mysqld,
+		Resilver: o.Binary, Sidecars: o.Binary != "", Nodes: o.Nodes, Layout: o.Layout, PoolMB: o.PoolMB, Set: o.Set, Options: o.Mysqld,
 	}}
 	if err := c.makeDir(); err != nil {
 		return nil, err
@@ -204,7 +212,10 @@ func (n *Node) layOut(server *Server, template string) error {
 	if err := n.writeConfig(); err != nil {
 		return err
 	}
-	return copyTree(template, n.Datadir, id)
+	if err := copyTree(template, n.Datadir, id); err != nil {
+		return err
+	}
+	return n.scatter()
 }
 
 // boot starts the mysqlds and makes them replicate.

@@ -133,7 +133,7 @@ func askContents(ctx context.Context, server *replica.Server) watchdog.Contents 
 	if err == nil {
 		bytes, err = server.DataBytes(ctx)
 	}
-	c := watchdog.Contents{Bytes: bytes, Encrypted: held.Encrypted, Engines: held.Engines}
+	c := watchdog.Contents{Bytes: bytes, Encrypted: held.Encrypted, Scattered: held.Scattered, Engines: held.Engines}
 	if err != nil {
 		c.Err = err.Error()
 	}

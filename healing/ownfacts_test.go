@@ -1,0 +1,37 @@
+package healing
+
+import (
+	"testing"
+
+	"resilver/healing/datadir"
+)
+
+// TestP20SpaceElsewhere: the file system that has the least to spare counts,
+// and what is to be placed there is added up.
+func TestP20SpaceElsewhere(t *testing.T) {
+	dir := t.TempDir()
+	free, total, err := datadir.Free(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	here := datadir.Ref{Path: dir, Dev: 1}
+	for name, c := range map[string]struct {
+		rooms []roomFor
+		at    string
+		need  int64
+	}{
+		"nothing":   {nil, "", 10},
+		"room":      {[]roomFor{{here, 1 << 10}}, "", 10},
+		"too much":  {[]roomFor{{here, int64(total)}}, " in " + dir, int64(total) + 5},
+		"together":  {[]roomFor{{here, int64(total) / 2}, {here, int64(total)/2 + 2}}, " in " + dir, int64(total)/2*2 + 7},
+		"elsewhere": {[]roomFor{{here, int64(total)}, {datadir.Ref{Path: dir, Dev: 2}, int64(total)}}, " in " + dir, int64(total) + 5},
+		"gone":      {[]roomFor{{datadir.Ref{Path: dir + "/none"}, 1}}, "", 10},
+	} {
+		g := gathering{h: &Healer{o: Options{MinFree: func(int64) int64 { return 5 }}}}
+		g.f.Free, g.f.Need = int64(free)/2, 10
+		g.spaceElsewhere(c.rooms)
+		if g.f.SpaceAt != c.at || g.f.Need != c.need || (g.f.SpaceErr != "") != (name == "gone") {
+			t.Errorf("%s: need %d%s, %s", name, g.f.Need, g.f.SpaceAt, g.f.SpaceErr)
+		}
+	}
+}
