@@ -140,7 +140,7 @@ func downErrant(t *testing.T, engine string) {
 // is being made. The rebuild goes on, and heals it.
 func TestDiesInStage(t *testing.T) {
 	t.Parallel()
-	c := up(t, nil)
+	c := up(t, map[string]string{"policy.systemic_window": "6s"}) // db3 diverges after db2
 	n := c.Node(2)
 	before := identityOf(t, n)
 	stopLoad := underLoad(t, c)
