@@ -115,14 +115,17 @@ func (r *rebuild) verify(ctx context.Context) error {
 	if err := r.replicates(ctx); err != nil {
 		return err
 	}
-	if err := r.identity(ctx); err != nil {
-		return err
-	}
 	persisted, offline, err := r.openAs()
 	if err != nil {
 		return err
 	}
-	if err := r.h.o.Server.OpenForClients(ctx, persisted, offline); err != nil {
+	err = r.insist(ctx, r.h.o.VerifyStall, func() error {
+		if err := r.identity(ctx); err != nil {
+			return err
+		}
+		return r.h.o.Server.OpenForClients(ctx, persisted, offline)
+	})
+	if err != nil {
 		return err
 	}
 	if err := removeFile(leftClosedPath(r.h.o.StateDir)); err != nil {

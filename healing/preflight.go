@@ -76,17 +76,41 @@ func (r *rebuild) howItRuns(ctx context.Context, facts watchdog.Facts) (program 
 		r.paths = last.Paths
 		return last.Program, *last.Source, nil
 	}
-	if r.paths, err = r.h.o.Server.Paths(ctx); err != nil {
+	err = r.insist(ctx, guardPatience, func() error {
+		var err error
+		if r.paths, err = r.h.o.Server.Paths(ctx); err == nil {
+			source, err = r.h.o.Server.SourceConfig(ctx)
+		}
+		return err
+	})
+	if err != nil {
 		return program, source, err
 	}
 	if r.process, err = r.h.identify(ctx, facts.Self, r.paths["pid_file"]); err != nil {
 		return program, source, err
 	}
-	if program, err = r.process.Program(); err != nil {
-		return program, source, err
-	}
-	source, err = r.h.o.Server.SourceConfig(ctx)
+	program, err = r.process.Program()
 	return program, source, err
+}
+
+// insist tries again what fails only because the live server was slow, or away
+// for a moment: one statement that did not end in time must not cost the copy,
+// nor leave the new server closed.
+func (r *rebuild) insist(ctx context.Context, patience time.Duration, try func() error) error {
+	deadline := time.Now().Add(patience)
+	for {
+		err := try()
+		if !errors.Is(err, replica.ErrHung) && !errors.Is(err, replica.ErrDown) || time.Now().After(deadline) {
+			return err
+		}
+		select {
+		case <-r.h.life.Done():
+			return errStopping
+		case <-ctx.Done():
+			return errors.Join(err, context.Cause(ctx))
+		case <-time.After(bootPause):
+		}
+	}
 }
 
 // guards decides again with fresh facts; of the guards that matter now, what
