@@ -319,7 +319,8 @@ func TestStatusWatch(t *testing.T) {
 			if flags != nil {
 				sep = `{"cluster":"orders"`
 			}
-			if n := strings.Count(stdout, sep); n != 2 {
+			// The third is asked for when the end is; it may still be shown.
+			if n := strings.Count(stdout, sep); n < 2 || n > 3 {
 				t.Errorf("%d pages:\n%s", n, stdout)
 			}
 		})
