@@ -247,7 +247,7 @@ func (r *rebuild) unlockAll() error {
 	return errors.Join(errs...)
 }
 
-// passwordPath is where the source's password waits from stop to attach, for
+// passwordPath is where the source's password waits from stop to settle, for
 // the process that may have to go on: apart from the journal, readable by the
 // sidecar alone, and gone with the rebuild.
 func passwordPath(stateDir string) string { return filepath.Join(stateDir, "attach.secret") }

@@ -173,6 +173,8 @@ func (r *rebuild) askPrimary(ctx context.Context) error {
 		return fmt.Errorf("%w: this node is the primary: %s", errChanged, s.Why)
 	case s.Role != watchdog.RoleReplica:
 		return fmt.Errorf("its role is unknown: %s", s.Why)
+	case len(watchdog.Followers(r.h.o.Cluster.View(), r.h.o.Node)) > 0 && !r.overridden("no-replicas-attached"):
+		return fmt.Errorf("%w: other nodes are configured to follow this one", errChanged)
 	case s.Primary != r.j.Primary:
 		return fmt.Errorf("%w: the primary is %s, it was %s", errChanged, s.Primary, r.j.Primary)
 	}

@@ -339,6 +339,48 @@ func TestManualIsAPersonsJudgement(t *testing.T) {
 	}
 }
 
+// So many healthy nodes stay in service; one that is drained, ill, rebuilt or
+// not heard of does not count.
+func TestInvariant8EnoughNodesStayInService(t *testing.T) {
+	in := broken()
+	in.Policy.KeepServing = 2
+	if d := Decide(in, now); !d.WouldAct {
+		t.Fatalf("two others serve: %+v", Failing(d.Guards))
+	}
+	for name, lost := range map[string]func(*NodeView){
+		"drained":   func(n *NodeView) { n.Offline = true },
+		"ill":       func(n *NodeView) { n.Health = HealthLagging },
+		"down":      func(n *NodeView) { n.Reachable = false },
+		"rebuilt":   func(n *NodeView) { n.Progress = &Progress{ID: "other"} },
+		"not heard": func(n *NodeView) { n.Age = time.Hour },
+	} {
+		in := broken()
+		in.Policy.KeepServing = 2
+		change(in.View, "db3", lost)
+		if d := Decide(in, now); d.WouldAct || !strings.Contains(guardIDs(Failing(d.Guards)), "keep-serving") {
+			t.Errorf("%s: it would act, failing %q", name, guardIDs(Failing(d.Guards)))
+		}
+	}
+}
+
+// Whatever is decided, each guard says what was seen and what was wanted, and
+// each that does not pass says why.
+func TestInvariant15EveryGuardExplainsItself(t *testing.T) {
+	blind := broken()
+	blind.Facts = &Facts{Self: blind.Facts.Self}
+	for name, in := range map[string]Input{"all passes": broken(), "nothing is known": blind, "empty": {}} {
+		d := Decide(in, now)
+		if len(d.Guards) < 10 {
+			t.Errorf("%s: %d guards", name, len(d.Guards))
+		}
+		for _, g := range d.Guards {
+			if g.Value == "" || g.Want == "" || (g.Verdict == Pass) != (g.Reason == "") {
+				t.Errorf("%s: %+v", name, g)
+			}
+		}
+	}
+}
+
 func TestWishedMethod(t *testing.T) {
 	for wish, want := range map[string]string{"": "clone", "clone": "clone", "xtrabackup": "xtrabackup", "mariabackup": ""} {
 		in := broken()

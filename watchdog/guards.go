@@ -85,11 +85,15 @@ func (g *guards) role() {
 
 func (g *guards) fault() {
 	d, down := g.in.Diagnosis, g.in.Facts != nil && g.in.Facts.Down != nil
-	why := fmt.Sprintf("a rebuild does not cure %s", strings.TrimSpace(string(d.Class)+" "+d.Reason))
+	class := string(d.Class)
+	if class == "" {
+		class = "not diagnosed yet"
+	}
+	why := fmt.Sprintf("a rebuild does not cure %s", strings.TrimSpace(class+" "+d.Reason))
 	if down || d.Class == ClassUnreachable {
 		why = "mysqld is down: it is rebuilt on a person's word only (`resilver rebuild`)"
 	}
-	g.add("fixable-by-rebuild", d.Class.Curable() && (!down || g.in.Underway) || g.in.Manual, string(d.Class), "divergent or purged", why, false)
+	g.add("fixable-by-rebuild", d.Class.Curable() && (!down || g.in.Underway) || g.in.Manual, class, "divergent or purged", why, false)
 	lasted := time.Duration(0)
 	if !d.Since.IsZero() && d.Class != ClassHealthy {
 		lasted = g.now.Sub(d.Since.Time)

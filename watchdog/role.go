@@ -89,6 +89,10 @@ func follows(n, source NodeView) bool {
 	return n.SourceAddress != "" && n.SourceAddress == source.SQLAddress
 }
 
+// Followers names the nodes that are configured to replicate from this one, as
+// far as any of them was heard.
+func Followers(v View, node string) []string { return followersOf(v, v.Nodes[node]) }
+
 // followersOf names the nodes that are configured to replicate from n,
 // however old their reports are: an old sign of being a source still counts.
 func followersOf(v View, n NodeView) []string {

@@ -322,7 +322,7 @@ func TestCooldownDoubles(t *testing.T) {
 	w.want(codeOK, ask("9"))
 }
 
-func TestWhatOpensTheBreaker(t *testing.T) {
+func TestInvariant10WhatOpensTheBreaker(t *testing.T) {
 	rec := func(o watchdog.Result, untouched bool) watchdog.Record {
 		return watchdog.Record{Outcome: o, Untouched: untouched}
 	}

@@ -42,7 +42,7 @@ var kinds = map[Tool]*kind{
 		// Its default of 1000 ms is how long every commit stands still at the
 		// end: with 50 it was 60 ms (10.11; R24).
 		always: []string{"--log-copy-interval=50"}},
-	ToolXtrabackup: {tool: ToolXtrabackup, flavor: "mysql", oldest: 80000, stream: "xbstream",
+	ToolXtrabackup: {tool: ToolXtrabackup, flavor: "mysql", oldest: 80400, stream: "xbstream",
 		backup: []string{"xtrabackup"}, extract: []string{"xbstream"}, target: true},
 }
 

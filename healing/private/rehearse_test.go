@@ -101,9 +101,9 @@ secure-file-priv=
 	return o, live
 }
 
-// TestRehearsalTouchesNothingLive: booted with option files in which every
+// TestInvariant16RehearsalTouchesNothingLive: booted with option files in which every
 // path is the live server's, it opens none of them (R1, invariant 16).
-func TestRehearsalTouchesNothingLive(t *testing.T) {
+func TestInvariant16RehearsalTouchesNothingLive(t *testing.T) {
 	o, live := staged(t)
 	before := listing(t, live)
 	s, err := Rehearsal(t.Context(), o.Options, o.Datadir)

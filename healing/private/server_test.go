@@ -211,7 +211,7 @@ func TestGrandchildrenDie(t *testing.T) {
 	eventually(t, 5*time.Second, "grandchild gone", func() bool { return !alive(pid) })
 }
 
-func TestBootHasADeadline(t *testing.T) {
+func TestInvariant14BootHasADeadline(t *testing.T) {
 	o := newArea(t, "")
 	_, err := boot(t.Context(), stub(t, o, "exec sleep 300\n"))
 	if err == nil || !strings.Contains(err.Error(), "not ready within 500ms") {

@@ -48,7 +48,7 @@ func twoBrokenAtOnce(t *testing.T, engine string) {
 	equal(t, c)
 }
 
-// TestPurgedHeals under steady writes, and the other curable faults one after
+// TestCurableFaultsHeal: purged under steady writes, and the other curable faults one after
 // the other on the same replica.
 func TestCurableFaultsHeal(t *testing.T) { onEngines(t, curableFaultsHeal) }
 
@@ -95,9 +95,9 @@ func killedInStage(t *testing.T, engine string) {
 	equal(t, c)
 }
 
-// TestKilledWhileCopying lets the copy run for a moment before the sidecar is
+// TestInvariant4KilledWhileCopying lets the copy run for a moment before the sidecar is
 // killed from outside, and looks for what it may have left running.
-func TestKilledWhileCopying(t *testing.T) { onEngines(t, killedWhileCopying) }
+func TestInvariant4KilledWhileCopying(t *testing.T) { onEngines(t, killedWhileCopying) }
 
 func killedWhileCopying(t *testing.T, engine string) {
 	c := upOn(t, engine, map[string]string{"donor.max_rate": "4MiB"})

@@ -15,7 +15,7 @@ import (
 
 const brokenFor = 5 * time.Second // as the lab has it
 
-// TestSystemic: the same fault on two replicas has its cause upstream, and
+// TestInvariant7SystemicFaultStopsEveryone: the same fault on two replicas has its cause upstream, and
 // nobody is rebuilt.
 func TestInvariant7SystemicFaultStopsEveryone(t *testing.T) { onEngines(t, systemic) }
 
@@ -149,7 +149,7 @@ func TestRefusals(t *testing.T) {
 	equal(t, c)
 }
 
-// run runs resilver at a node and checks the exit code.
+// cli runs resilver at a node and checks the exit code.
 func cli(t *testing.T, n *lab.Node, want int, args ...string) {
 	t.Helper()
 	stdout, stderr, code, err := n.Resilver(t.Context(), args...)

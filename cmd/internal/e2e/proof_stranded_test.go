@@ -132,6 +132,7 @@ func optionless(t *testing.T, n *lab.Node) {
 // TestDemo is `make demo` at its full size: both replicas heal, and nothing is
 // missing.
 func TestDemo(t *testing.T) {
-	t.Parallel()
-	must(t, lab.Demo(t.Context(), lab.DemoOptions{Binary: binary, Out: logWriter{t}}))
+	onEngines(t, func(t *testing.T, engine string) {
+		must(t, lab.Demo(t.Context(), lab.DemoOptions{Engine: engine, Binary: binary, Out: logWriter{t}}))
+	})
 }

@@ -14,11 +14,11 @@ import (
 	"resilver/watchdog"
 )
 
-// TestVerifyFails: the new copy runs, but cannot replicate. It stays, closed
+// TestInvariant12VerifyFails: the new copy runs, but cannot replicate. It stays, closed
 // to clients, and is no success: the rebuild has failed, the breaker is open,
 // the old data is in quarantine. A person who has mended the cause has it
 // rebuilt.
-func TestVerifyFails(t *testing.T) {
+func TestInvariant12VerifyFails(t *testing.T) {
 	t.Parallel()
 	c := up(t, map[string]string{"policy.cooldown": "1s", "verify.stall": "10s"})
 	n := c.Node(2)

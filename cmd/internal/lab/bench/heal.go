@@ -15,7 +15,7 @@ import (
 // fault is what a heal cures.
 const fault = "row-missing"
 
-// look is how often a sidecar is asked during a rebuild: often enough to see
+// glance is how often a sidecar is asked during a rebuild: often enough to see
 // each step end, seldom enough to cost it nothing.
 const glance = 100 * time.Millisecond
 
