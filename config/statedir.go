@@ -50,9 +50,10 @@ func StateDirsIn(path string) ([]string, error) {
 	var found []string
 	for _, m := range stateDirLine.FindAllStringSubmatch(string(data), -1) {
 		var dir string
-		if yaml.Unmarshal([]byte(m[1]), &dir) == nil && filepath.IsAbs(dir) {
-			found = append(found, dir)
+		if yaml.Unmarshal([]byte(m[1]), &dir) != nil || !filepath.IsAbs(dir) {
+			return nil, nil
 		}
+		found = append(found, dir)
 	}
 	return found, nil
 }

@@ -34,12 +34,18 @@ func (g *Gossip) Start(ctx context.Context) error {
 	return nil
 }
 
+// fewNodes can all be told of each other's reports by a few packets a second.
+const fewNodes = 7
+
 func (g *Gossip) create(ctx, run context.Context) (*memberlist.Memberlist, error) {
 	c := memberlist.DefaultLANConfig()
 	c.Name, c.Label = g.opts.Name, g.opts.Cluster
 	// Reports come once a second: what is more frequent, and a compressor made
 	// for each packet of a few hundred bytes, only costs the idle machine.
 	c.GossipInterval, c.EnableCompression = 500*time.Millisecond, false
+	if len(g.opts.Join) > fewNodes {
+		c.GossipInterval = 200 * time.Millisecond // as many reports have to get through
+	}
 	c.ProbeTimeout = 200 * time.Millisecond
 	c.DeadNodeReclaimTime = 10 * time.Second
 	d := delegate{g: g}

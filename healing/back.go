@@ -37,6 +37,10 @@ func (r *rebuild) back(why error) error {
 		if err == nil {
 			err = r.note((*Journal).served)
 		}
+		if errors.Is(err, errTaken) {
+			// It runs, and is not ended any more: nothing must hold it down.
+			err = errors.Join(err, r.h.o.Service.Start(ctx))
+		}
 		cancel()
 		if err == nil && errors.Is(why, outcome) {
 			return why
@@ -86,10 +90,18 @@ func (r *rebuild) backOnce(ctx context.Context) error {
 	if r.j.Dead {
 		return r.releaseDead(ctx)
 	}
+	if state == datadir.NotYet && r.j.Closed == nil {
+		// Nothing was done to it yet. If a person has stopped it since, it is
+		// not resilver's to start.
+		if why, err := atWork(ctx, r.h.o.Service); err == nil && why != "" {
+			r.log.Warn("mysqld is left as it is", "reason", why)
+			return nil
+		}
+	}
 	if err := r.oldAnswers(ctx); err != nil {
 		return err
 	}
-	if r.j.Closed == nil || r.j.Dead {
+	if r.j.Closed == nil {
 		return nil
 	}
 	return r.h.o.Server.Reopen(ctx, *r.j.Closed)
@@ -160,7 +172,7 @@ func (r *rebuild) ours(obs watchdog.Observation) error {
 			return fmt.Errorf("%w: it replicates from %s as %s", errTaken, src.Address(), src.User)
 		}
 	}
-	if len(obs.Attached) > 0 {
+	if len(obs.Attached) > 0 && !r.overridden("no-replicas-attached") {
 		return fmt.Errorf("%w: %d replicas are attached to it", errTaken, len(obs.Attached))
 	}
 	return nil

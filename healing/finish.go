@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"resilver/healing/datadir"
@@ -36,8 +37,13 @@ func (r *rebuild) conclude(err error) {
 		if err != nil {
 			rec.Error = err.Error()
 		}
-		if rec.Outcome == watchdog.Failed && j.at(watchdog.StepAttach, watchdog.StepVerify) && !errors.Is(err, errTaken) {
-			rec.Error += "; the new copy stays in service, closed to clients: mend the cause, then `resilver ack` and `resilver rebuild`"
+		if rec.Outcome == watchdog.Failed && !errors.Is(err, errTaken) {
+			switch {
+			case j.at(watchdog.StepAttach):
+				rec.Error += "; the new copy stays, closed to clients and without a source: give it one by hand, then `resilver ack` and `resilver rebuild`"
+			case j.at(watchdog.StepVerify):
+				rec.Error += "; the new copy stays, closed to clients: mend the cause, then `resilver ack` and `resilver rebuild`"
+			}
 		}
 		// Given up before the first step (it has no name then) or before stage.
 		// A copy that was begun has cost something, and is charged; so is one
@@ -45,9 +51,6 @@ func (r *rebuild) conclude(err error) {
 		// budget.
 		rec.Untouched = rec.Outcome == watchdog.Cancelled && !errors.Is(err, errDied) && j.at("", watchdog.StepPreflight, watchdog.StepQuarantine)
 	})
-	if err := r.keepClosed(); err != nil {
-		r.log.Error("how open the server was is not written down; open it by hand", "error", err)
-	}
 	if note != nil {
 		r.log.Error("journal not written", "error", note)
 	}
@@ -85,7 +88,10 @@ func (r *rebuild) settle() {
 		r.log.Error("journal not written", "error", err)
 	}
 	r.h.o.Failpoint("settle.begin")
-	for _, part := range []func(context.Context) error{r.tidy, r.release, r.forget} {
+	// What cannot be removed now, as on a disk that has died, must not keep the
+	// lease: it is tried once before the release, and for as long as it takes
+	// after it.
+	for _, part := range []func(context.Context) error{r.tidyOnce, r.release, r.keepClosed, r.tidy, r.forget} {
 		for {
 			ctx, cancel := context.WithTimeout(context.WithoutCancel(r.h.life), settleAttempt)
 			err := part(ctx)
@@ -106,6 +112,14 @@ func (r *rebuild) settle() {
 	r.h.last = r.j.Record
 	r.h.mu.Unlock()
 	r.h.o.Ended(r.j.Record)
+}
+
+// tidyOnce is a first try, which may fail.
+func (r *rebuild) tidyOnce(ctx context.Context) error {
+	if err := r.tidy(ctx); err != nil {
+		r.log.Warn("not tidied up yet", "error", err)
+	}
+	return nil
 }
 
 // settleAttempt bounds one try of a part of settle.
@@ -182,7 +196,8 @@ func (r *rebuild) tidy(context.Context) error {
 			errs = append(errs, r.place.Discard(staged))
 		}
 	}
-	if err == nil {
+	// Before stage nothing of this rebuild can be there; what is may be old data.
+	if err == nil && !slices.Contains([]watchdog.Step{"", watchdog.StepPreflight, watchdog.StepQuarantine}, r.j.Stood) {
 		errs = append(errs, r.clearOutside())
 	}
 	return errors.Join(errs...)

@@ -64,11 +64,8 @@ type Journal struct {
 	// Dead says that mysqld was dead when stop began, or does not come up any
 	// more: there is nothing to close or to end, and on the way back nothing
 	// to wait for.
-	Dead bool `json:"dead"`
-	// Ending is set when every check of stop has passed, right before mysqld
-	// is ended: only then may a dead mysqld lead on to the swap.
-	Ending bool           `json:"ending"`
-	Away   watchdog.Stamp `json:"away"` // when clients were no longer served
+	Dead bool           `json:"dead"`
+	Away watchdog.Stamp `json:"away"` // when clients were no longer served
 	// Back is set once the way back has begun: the old server is to run again.
 	Back bool `json:"back"`
 }

@@ -4,11 +4,9 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"path/filepath"
 	"sync"
 	"time"
 
-	"resilver/healing/datadir"
 	"resilver/healing/service"
 	"resilver/watchdog"
 	"resilver/watchdog/replica"
@@ -69,7 +67,7 @@ func NewKeeper(o KeeperOptions) (*Keeper, error) {
 // nobody.
 func (k *Keeper) Seen(obs watchdog.Observation, role watchdog.Role) {
 	inode := uint64(0)
-	if ref, err := datadir.RefOf(filepath.Clean(obs.Datadir)); err == nil {
+	if ref, err := refOfLive(obs.Datadir); err == nil {
 		inode = ref.Ino
 	}
 	k.mu.Lock()

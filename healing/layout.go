@@ -59,6 +59,18 @@ func logs(kind string, paths map[string]string, suffix string) []role {
 	}
 }
 
+// moved names a place of the data or the logs that is another now, empty for
+// none.
+func moved(was, now map[string]string) string {
+	for _, name := range []string{"innodb_data_home_dir", "innodb_log_group_home_dir", "innodb_undo_directory", "innodb_doublewrite_dir",
+		"aria_log_dir_path", "log_bin_basename", "log_bin_index", "relay_log_basename", "relay_log_index", "relay_log_info_file"} {
+		if was[name] != now[name] {
+			return fmt.Sprintf("%s is %q, it was %q", name, now[name], was[name])
+		}
+	}
+	return ""
+}
+
 // fixed refuses a server that has elsewhere what must lie in its datadir.
 func fixed(live string, paths map[string]string) error {
 	for name, dir := range map[string]string{

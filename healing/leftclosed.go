@@ -1,6 +1,7 @@
 package healing
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -26,8 +27,8 @@ type leftClosed struct {
 func leftClosedPath(stateDir string) string { return filepath.Join(stateDir, "closed.json") }
 
 // keepClosed writes the note where there is something to note.
-func (r *rebuild) keepClosed() error {
-	if r.j.Record.Outcome != watchdog.Failed || !r.j.at(watchdog.StepAttach, watchdog.StepVerify) {
+func (r *rebuild) keepClosed(context.Context) error {
+	if r.j.Record.Outcome != watchdog.Failed || r.j.Stood != watchdog.StepAttach && r.j.Stood != watchdog.StepVerify {
 		return nil
 	}
 	persisted, offline, err := r.openAs()
@@ -62,10 +63,19 @@ func readLeftClosed(stateDir string, live datadir.Ref) (*leftClosed, error) {
 	return note, nil
 }
 
+// refOfLive is the datadir that the server's own @@datadir leads to.
+func refOfLive(dir string) (datadir.Ref, error) {
+	real, err := filepath.EvalSymlinks(filepath.Clean(dir))
+	if err != nil {
+		return datadir.Ref{}, err
+	}
+	return datadir.RefOf(real)
+}
+
 // LeftClosed is the id of the rebuild that failed and left the server on this
 // datadir closed to clients; empty for none.
 func (h *Healer) LeftClosed(dir string) string {
-	live, err := datadir.RefOf(filepath.Clean(dir))
+	live, err := refOfLive(dir)
 	if err != nil {
 		return ""
 	}

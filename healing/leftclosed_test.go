@@ -14,7 +14,7 @@ func TestOpenAs(t *testing.T) {
 	on := "ON"
 	closed := replica.Persisted{"offline_mode": &on}
 	free := replica.Persisted{"offline_mode": nil}
-	failed := Journal{Step: watchdog.StepVerify, Record: watchdog.Record{ID: "r1", Outcome: watchdog.Failed}, Persisted: free,
+	failed := Journal{Step: watchdog.StepSettle, Stood: watchdog.StepVerify, Record: watchdog.Record{ID: "r1", Outcome: watchdog.Failed}, Persisted: free,
 		Live: datadir.Ref{Path: "/d", Dev: 1, Ino: 2}, Staged: datadir.Ref{Path: "/d.resilver/new", Dev: 1, Ino: 3}, Closed: &replica.Openness{}}
 	for name, test := range map[string]struct {
 		ino       uint64
@@ -31,7 +31,7 @@ func TestOpenAs(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
 			first := &rebuild{h: &Healer{o: Options{StateDir: dir}}, j: failed}
-			if err := first.keepClosed(); err != nil {
+			if err := first.keepClosed(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 			next := &rebuild{h: first.h, j: Journal{Live: datadir.Ref{Path: "/d", Dev: 1, Ino: test.ino}, Persisted: test.persisted,

@@ -43,5 +43,6 @@ func (r *rebuild) goingDown() bool {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.h.life), askDeadline)
 	defer cancel()
 	_, err := r.h.o.Service.Status(ctx)
-	return errors.Is(err, service.ErrGoingDown)
+	// A manager that is gone while this process ends, too, went down with it.
+	return errors.Is(err, service.ErrGoingDown) || err != nil && r.h.life.Err() != nil
 }

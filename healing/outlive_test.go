@@ -3,7 +3,7 @@ package healing
 import (
 	"context"
 	"errors"
-	"sync/atomic"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -14,41 +14,50 @@ import (
 // manager is one that says only how it is.
 type manager struct {
 	service.Service
-	down atomic.Bool
+	mu  sync.Mutex
+	err error
 }
 
 func (m *manager) Status(context.Context) (service.Status, error) {
-	if m.down.Load() {
-		return service.Status{}, service.ErrGoingDown
-	}
-	return service.Status{}, errors.New("no answer")
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return service.Status{}, m.err
+}
+
+func (m *manager) says(err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.err = err
 }
 
 // TestOutliving: what goes on after the process was told to end goes on until
-// the machine goes down, and no longer.
+// the machine goes down, or mysqld's manager has gone, and no longer.
 func TestOutliving(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		m := new(manager)
-		h := &Healer{o: Options{Service: m}}
-		h.life, h.stop = context.WithCancelCause(t.Context())
-		r := &rebuild{h: h}
-		ctx, end := r.outliving()
-		defer end()
-		m.down.Store(true)
-		time.Sleep(time.Minute)
-		if ctx.Err() != nil {
-			t.Error("it ended although the process goes on")
-		}
-		m.down.Store(false)
-		h.stop(errStopping)
-		time.Sleep(time.Minute)
-		if ctx.Err() != nil || r.goingDown() {
-			t.Error("it ended although the machine does not go down")
-		}
-		m.down.Store(true)
-		time.Sleep(2 * downPace)
-		if !errors.Is(context.Cause(ctx), errStopping) {
-			t.Errorf("the machine goes down, and it ends by %v", context.Cause(ctx))
-		}
-	})
+	for name, ends := range map[string]error{"the machine": service.ErrGoingDown, "the manager": errors.New("no answer")} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				m := &manager{err: ends}
+				h := &Healer{o: Options{Service: m}}
+				h.life, h.stop = context.WithCancelCause(t.Context())
+				r := &rebuild{h: h}
+				ctx, end := r.outliving()
+				defer end()
+				time.Sleep(time.Minute)
+				if ctx.Err() != nil {
+					t.Error("it ended although the process goes on")
+				}
+				m.says(nil)
+				h.stop(errStopping)
+				time.Sleep(time.Minute)
+				if ctx.Err() != nil || r.goingDown() {
+					t.Error("it ended although the machine does not go down")
+				}
+				m.says(ends)
+				time.Sleep(2 * downPace)
+				if !errors.Is(context.Cause(ctx), errStopping) {
+					t.Errorf("it goes down, and this ends by %v", context.Cause(ctx))
+				}
+			})
+		})
+	}
 }

@@ -132,8 +132,12 @@ func (r *rebuild) forward(todo []step) error {
 	ctx, end := r.outliving()
 	err := r.steps(ctx, todo)
 	end()
-	if err != nil && r.goingDown() {
-		return fmt.Errorf("%w: the machine goes down: %w", errStopping, err)
+	for err != nil && r.goingDown() {
+		select {
+		case <-r.h.life.Done():
+			return fmt.Errorf("%w: the machine goes down: %w", errStopping, err)
+		case <-time.After(downPace): // it may yet stay
+		}
 	}
 	if err == nil || errors.Is(err, errTaken) || !r.j.at(watchdog.StepStop, watchdog.StepSwap, watchdog.StepStart) {
 		return err

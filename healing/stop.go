@@ -51,10 +51,7 @@ func (r *rebuild) stop(ctx context.Context) error {
 	if err := r.closed.Check(ctx); err != nil {
 		return err
 	}
-	// Every check has passed: from here on a server that is gone was ended.
-	if err := r.note(func(j *Journal) { j.Ending = true }); err != nil {
-		return err
-	}
+	// Every check has passed.
 	r.h.o.Failpoint("stop.ending")
 	return r.end(ctx)
 }
@@ -78,10 +75,33 @@ func (r *rebuild) still(ctx context.Context) (dead bool, err error) {
 		r.process = nil
 	}
 	if facts.Down != nil {
-		return true, nil
+		last, err := r.h.o.Known.Last()
+		if err == nil {
+			err = r.unmoved(last.Paths)
+		}
+		return true, err
 	}
-	r.process, err = r.h.identify(ctx, facts.Self, r.j.PIDFile)
+	var paths map[string]string
+	err = r.insist(ctx, subsetPatience, func() error {
+		paths, err = r.h.o.Server.Paths(ctx)
+		return err
+	})
+	if err == nil {
+		err = r.unmoved(paths)
+	}
+	if err == nil {
+		r.process, err = r.h.identify(ctx, facts.Self, r.j.PIDFile)
+	}
 	return false, err
+}
+
+// unmoved says that the server's places are those that preflight saw: it may
+// have been restarted with others, and old logs must not meet the new data.
+func (r *rebuild) unmoved(paths map[string]string) error {
+	if what := moved(r.paths, paths); what != "" {
+		return fmt.Errorf("%w: the server was restarted with another layout: %s", errCancelled, what)
+	}
+	return nil
 }
 
 // unchanged says that the server is what preflight saw: a replica of the same

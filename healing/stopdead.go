@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"resilver/healing/datadir"
+	"resilver/watchdog/replica"
 )
 
 // deathPatience is how long a mysqld that its manager has just started again
@@ -49,9 +50,9 @@ func (r *rebuild) stopDead(ctx context.Context) error {
 	if err := r.samePrimary(ctx); err != nil {
 		return err
 	}
-	// Every check has passed: from here on a dead server leads on to the swap.
-	// When it went away nobody knows.
-	if err := r.note(func(j *Journal) { j.Ending = true }); err != nil {
+	// When it went away nobody knows; how open it was is known.
+	was := replica.Openness{ReadOnly: true, OfflineMode: last.Observation.OfflineMode}
+	if err := r.note(func(j *Journal) { j.Closed = &was }); err != nil {
 		return err
 	}
 	r.h.o.Failpoint("stop.ending")

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -115,6 +116,15 @@ func (c *Client) compute(ctx context.Context, node, path string, question any) e
 	body, err := c.do(ctx, c.byNode, http.MethodPost, node, path, req)
 	if err != nil {
 		return err
+	}
+	var answer struct {
+		Result *string `json:"result"`
+	}
+	if err := json.Unmarshal(body, &answer); err != nil {
+		return err
+	}
+	if answer.Result == nil {
+		return errors.New("the answer has no result") // never taken for no difference
 	}
 	return json.Unmarshal(body, question)
 }

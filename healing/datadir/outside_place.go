@@ -123,7 +123,7 @@ func sizeAt(dir *os.File, name string) (int64, error) {
 	var sum int64
 	for _, e := range entries {
 		size, err := sizeAt(sub, e)
-		if err != nil {
+		if err != nil && !errors.Is(err, unix.ENOENT) { // a live server's files come and go
 			return 0, err
 		}
 		sum += size

@@ -103,6 +103,10 @@ func readLabel(shelf *os.File, id string) (Kept, error) {
 		return Kept{}, fmt.Errorf("read label of %s: %w", id, err)
 	}
 	k.Ref.Path = filepath.Join(shelf.Name(), id)
+	// A device may have another number after a reboot; the inode is the same.
+	if st, err := statFile(shelf); err == nil {
+		k.Ref.Dev = uint64(st.Dev)
+	}
 	if k.ID != id || k.Ref.Ino == 0 || k.Since.IsZero() {
 		return Kept{}, fmt.Errorf("read label of %s: it is not complete", id)
 	}

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os/user"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -207,12 +208,15 @@ var refusedArgs = []string{
 	"tables", "tables-exclude", "tables-file", "target-dir", "version",
 }
 
+// longOption is one word: no value may hide behind a blank.
+var longOption = regexp.MustCompile(`^--[A-Za-z0-9][A-Za-z0-9_-]*(=.*)?$`)
+
 // CheckArgs says whether options may be added to a tool's command line. The
 // error does not show what may be a secret.
 func CheckArgs(args []string) error {
 	for _, arg := range args {
 		name := optionName(arg)
-		if !strings.HasPrefix(arg, "--") || name == "" {
+		if !longOption.MatchString(arg) {
 			return errors.New("an argument is not a long option, as --name=value")
 		}
 		for _, prefix := range []string{"loose-", "skip-", "enable-", "disable-"} {

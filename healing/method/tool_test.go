@@ -125,7 +125,7 @@ func TestCheckArgs(t *testing.T) {
 	if err := CheckArgs([]string{"--throttle=50", "--ftwrl-wait-timeout=60", "--safe_slave_backup", "--kill-long-queries-timeout=20", "--skip-ssl"}); err != nil {
 		t.Error(err)
 	}
-	for _, bad := range []string{"", "-p", "-psecret", "x", "--", "--password=x", "--pass=x", "--stream=tar", "--str=tar", "--backup", "--prepare",
+	for _, bad := range []string{"", "-p", "-psecret", "--password secret", "--loose-password secret", "x", "--", "--password=x", "--pass=x", "--stream=tar", "--str=tar", "--backup", "--prepare",
 		"--tables=t.*", "--tables_exclude=x", "--databases", "--incremental", "--inc", "--compress", "--skip-backup", "--no-lock", "--target-dir=/", "--mysqld-args",
 		"--defaults-file=/x", "--loose-stream=tar", "--encrypt=AES256", "--copy-back"} {
 		if err := CheckArgs([]string{bad}); err == nil {

@@ -59,7 +59,8 @@ func GTIDRule(ctx context.Context, s GTIDSets, subset SubsetFunc) (bool, error) 
 // A replica's table is written by the very transactions that the copy holds,
 // and the tool asks the server's memory, which follows a moment after a commit
 // that it waited for (seen on 10.11 under load: one transaction behind). There
-// the table counts where it is ahead, as far as the donor has it.
+// the table counts where it is ahead, as far as the donor has it; a table that
+// is behind is that of a copy which lacks transactions.
 func PositionRule(ctx context.Context, s GTIDSets, subset SubsetFunc) (string, error) {
 	switch {
 	case s.Reported == "":
@@ -78,12 +79,12 @@ func PositionRule(ctx context.Context, s GTIDSets, subset SubsetFunc) (string, e
 	switch {
 	case err != nil:
 		return "", err
+	case s.Replicated && !holds(executed, reported):
+		return "", fmt.Errorf("gtid rule: the copy has executed %s, which is behind the reported %s", s.Executed, s.Reported)
 	case holds(reported, executed):
 		return s.Reported, nil
 	case !s.Replicated:
 		return "", fmt.Errorf("gtid rule: the copy has executed %s, which is not within the reported %s", s.Executed, s.Reported)
-	case !holds(executed, reported):
-		return "", fmt.Errorf("gtid rule: the copy has executed %s, the backup reported %s: neither holds the other", s.Executed, s.Reported)
 	}
 	return s.Executed, withinDonor(ctx, "the copy has executed", s.Executed, s.Donor, subset)
 }

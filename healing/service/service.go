@@ -39,8 +39,8 @@ type Status struct {
 	// Held says that the manager will not start mysqld until Start is called.
 	Held bool `json:"held"`
 	// Left says that somebody shut mysqld down, so that it stays down until
-	// Start; only a supervisor can tell.
-	Left bool `json:"left"`
+	// Start; only a supervisor can tell, and nil is one too old to.
+	Left *bool `json:"left"`
 	// Refused is why the start guard keeps mysqld from starting now.
 	Refused string `json:"refused"`
 	// Deaths counts, since Start, how often in a row mysqld died before it had

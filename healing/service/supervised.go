@@ -35,8 +35,13 @@ func (s Supervised) Status(ctx context.Context) (Status, error) {
 // Person says whether somebody has shut mysqld down.
 func (s Supervised) Person(ctx context.Context) (at bool, reason string, err error) {
 	st, err := s.Status(ctx)
-	if err != nil || !st.Left {
+	switch {
+	case err != nil:
 		return false, "", err
+	case st.Left == nil && !st.Running:
+		return false, "", errors.New("the supervisor is older than the sidecar and cannot tell whether somebody shut mysqld down: restart it")
+	case st.Left == nil || !*st.Left:
+		return false, "", nil
 	}
 	return true, "it was shut down, and not started again", nil
 }

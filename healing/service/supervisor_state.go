@@ -69,7 +69,8 @@ func (s *Supervisor) countDeath(lived time.Duration) time.Duration {
 }
 
 func (s *Supervisor) status() Status {
-	st := Status{Managed: "supervise", Held: s.want == wantHeld, Left: s.want == wantDown, Refused: s.refused, Deaths: s.deaths, LastExit: s.lastExit}
+	left := s.want == wantDown
+	st := Status{Managed: "supervise", Held: s.want == wantHeld, Left: &left, Refused: s.refused, Deaths: s.deaths, LastExit: s.lastExit}
 	if s.child != nil {
 		st.Running, st.PID = true, s.child.pid
 		if time.Since(s.child.started) >= s.quick {
@@ -97,7 +98,9 @@ func (s *Supervisor) handle(ctx context.Context, r request) {
 			err = fmt.Errorf("%w: the sidecar holds mysqld, see `resilver status`", ErrRefused)
 			break
 		}
-		err = s.release(ctx)
+		if s.child == nil {
+			err = s.release(ctx)
+		}
 	}
 	r.reply <- reply{status: s.status(), err: err}
 }

@@ -29,7 +29,7 @@ import (
 // the trailer. (A SHA-256 of the bytes themselves took as much of a processor as
 // TLS.) Tools say "OK" to less (mbstream, cut at a chunk; R22).
 const (
-	magic      = "resilver-copy/1\n"
+	magic      = "resilver-copy/2\n"
 	randomSize = 16
 	headerSize = 20
 	// maxPayload bounds what a receiver holds at once.

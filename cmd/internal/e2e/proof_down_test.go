@@ -29,13 +29,13 @@ func TestDownHeal(t *testing.T) {
 	dir := statOf(t, db1)
 	ruin(t, db1)
 	diagnosed(t, db1, watchdog.ClassUnreachable)
-	refusesRebuild(t, db1, "not-primary", "--override", "not-primary", "--override", "role-known")
+	refusesRebuild(t, db1, "not-primary")
 
 	ctx := t.Context()
 	must(t, n.SQL(ctx, "STOP REPLICA", "RESET REPLICA ALL", "SET GLOBAL super_read_only=0", "SET GLOBAL read_only=0"))
 	must(t, db3.Attach(ctx, n))
 	refuses(t, db1, "role-known", time.Minute)
-	refusesRebuild(t, db1, "role-known", "--override", "role-known")
+	refusesRebuild(t, db1, "role-known")
 	if now := statOf(t, db1); now != dir {
 		t.Error("the dead primary's datadir was replaced")
 	}
@@ -122,7 +122,7 @@ func downErrant(t *testing.T, engine string) {
 	together(t, c)
 	for n, dir := range dirs {
 		failsBy(t, n, "errant")
-		refusesRebuild(t, n, "errant", "--override", "errant", "--override", "no-replicas-attached", "--override", "keep-serving")
+		refusesRebuild(t, n, "errant", "--override", "no-replicas-attached", "--override", "keep-serving")
 		if now := statOf(t, n); now != dir {
 			t.Errorf("%s: its datadir was replaced", n.Name)
 		}
@@ -133,7 +133,7 @@ func downErrant(t *testing.T, engine string) {
 	must(t, os.Remove(filepath.Join(db3.StateDir(), "last.json")))
 	must(t, db3.StartSidecar())
 	refuses(t, db3, "server", time.Minute)
-	refusesRebuild(t, db3, "role-known", "--override", "role-known", "--override", "server")
+	refusesRebuild(t, db3, "role-known")
 }
 
 // TestDiesInStage: the mysqld of a broken replica dies for good while its copy
@@ -170,7 +170,7 @@ func TestDiesInStage(t *testing.T) {
 	known(t, n)
 	must(t, n.SQL(t.Context(), "SHUTDOWN"))
 	diagnosed(t, n, watchdog.ClassUnreachable)
-	refusesRebuild(t, n, "service", "--override", "service")
+	refusesRebuild(t, n, "service")
 }
 
 // diesInStop: it dies for good when it is closed already. It is given back to

@@ -80,6 +80,7 @@ const (
 	contentsEvery = 5 * time.Minute
 	contentsAgain = 5 * time.Second // where it was not answered
 	contentsFresh = 5 * time.Second
+	contentsShare = 20 // at most one part in so many of the time is spent asking
 )
 
 // contents is what the server held when it was last asked.
@@ -89,6 +90,7 @@ type contents struct {
 	mu   sync.Mutex
 	last watchdog.Contents
 	at   time.Time
+	took time.Duration
 }
 
 func newContents() *contents {
@@ -98,7 +100,7 @@ func newContents() *contents {
 func (c *contents) latest() watchdog.Contents {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if time.Since(c.at) > contentsFresh {
+	if time.Since(c.at) > max(contentsFresh, contentsShare*c.took) {
 		select {
 		case c.renew <- struct{}{}:
 		default:
@@ -110,13 +112,18 @@ func (c *contents) latest() watchdog.Contents {
 // run asks again and again until ctx ends.
 func (c *contents) run(ctx context.Context, server *replica.Server) error {
 	for {
+		began := time.Now()
 		now := askContents(ctx, server)
 		pause := contentsEvery
 		if now.Err != "" {
 			pause = contentsAgain
 		}
 		c.mu.Lock()
-		c.last, c.at = now, time.Now()
+		c.last, c.at, c.took = now, time.Now(), time.Since(began)
+		select {
+		case <-c.renew: // asked for while this answer was made
+		default:
+		}
 		c.mu.Unlock()
 		select {
 		case <-ctx.Done():
