@@ -96,7 +96,7 @@ const (
 
 func (o *Options) heartbeat() time.Duration {
 	if o.Heartbeat == 0 {
-		return max(leastHeartbeat, min(2*time.Second, o.TTL/6))
+		return max(leastHeartbeat, min(2*time.Second, o.TTL/15))
 	}
 	return o.Heartbeat
 }
