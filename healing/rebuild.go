@@ -231,6 +231,7 @@ func (r *rebuild) soFar() watchdog.Record {
 	rec := r.j.Record
 	rec.Bytes = max(rec.Bytes, r.bytes)
 	rec.Steps, rec.Guards = slices.Clone(rec.Steps), slices.Clone(rec.Guards)
+	rec.Outcome, rec.Ended = "", watchdog.Stamp{} // known to all once it is released
 	return rec
 }
 
