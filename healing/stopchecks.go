@@ -1,0 +1,160 @@
+package healing
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"resilver/watchdog"
+)
+
+// standing are the guards that must still hold when the copy is ready, maybe
+// hours after preflight.
+var standing = []string{"server", "role-known", "not-primary", "no-replicas-attached", "single-source", "asynchronous", "not-delayed",
+	"not-systemic", "primary-alive", "keep-serving", "errant", "semi-sync", "service"}
+
+// still asks the guards about everybody else once more, and finds the process
+// anew: mysqld may have been restarted during the copy, or have died.
+func (r *rebuild) still(ctx context.Context) (dead bool, err error) {
+	facts, err := r.guards(ctx, func(g watchdog.Guard) bool { return slices.Contains(standing, g.ID) })
+	if err != nil {
+		return false, err
+	}
+	if r.process != nil {
+		if err := r.process.Close(); err != nil {
+			return false, err
+		}
+		r.process = nil
+	}
+	if facts.Down != nil {
+		last, err := r.h.o.Known.Last()
+		if err == nil {
+			err = r.unmoved(last.Paths)
+		}
+		return true, err
+	}
+	var paths map[string]string
+	err = r.insist(ctx, subsetPatience, func() error {
+		paths, err = r.h.o.Server.Paths(ctx)
+		return err
+	})
+	if err == nil {
+		err = r.unmoved(paths)
+	}
+	if err == nil {
+		r.process, err = r.h.identify(ctx, facts.Self, r.j.PIDFile)
+	}
+	return false, err
+}
+
+// unmoved says that the server's places are those that preflight saw: it may
+// have been restarted with others, and old logs must not meet the new data.
+func (r *rebuild) unmoved(paths map[string]string) error {
+	if what := moved(r.paths, paths); what != "" {
+		return fmt.Errorf("%w: the server was restarted with another layout: %s", errCancelled, what)
+	}
+	return nil
+}
+
+// unchanged says that the server is what preflight saw: a replica of the same
+// source, still broken, nobody attached to it, and the same primary, which
+// says so itself.
+func (r *rebuild) unchanged(ctx context.Context) error {
+	obs := r.observe(ctx, subsetPatience)
+	if !obs.Reachable {
+		return fmt.Errorf("this node's mysqld does not answer: %s", obs.Err)
+	}
+	if err := r.same(obs); err != nil {
+		return err
+	}
+	if err := r.stillBroken(obs); err != nil {
+		return err
+	}
+	return r.samePrimary(ctx)
+}
+
+// same says that an observation is of the server that preflight saw.
+func (r *rebuild) same(obs watchdog.Observation) error {
+	src := obs.Source()
+	switch {
+	case src == nil:
+		return fmt.Errorf("this node has %d sources, it had one: was it promoted?", len(obs.Sources))
+	case src.Host != r.j.Source.Host || src.Port != r.j.Source.Port:
+		return fmt.Errorf("its source is %s, it was %s:%d", src.Address(), r.j.Source.Host, r.j.Source.Port)
+	case obs.ServerUUID != r.j.UUID:
+		return errors.New("another server answers on its socket")
+	case obs.Writable():
+		return errors.New("it is writable: was it promoted?")
+	case len(obs.Attached) > 0 && !r.overridden("no-replicas-attached"):
+		return fmt.Errorf("%d replicas are attached to it", len(obs.Attached))
+	}
+	return nil
+}
+
+// stillBroken gives up where the replica has healed by itself meanwhile. What a
+// person asked for is done all the same, unless it was for a server that was
+// down.
+func (r *rebuild) stillBroken(obs watchdog.Observation) error {
+	src := obs.Source()
+	person := r.manual && r.j.Record.Cause.Class != watchdog.ClassUnreachable
+	if !person && obs.Reachable && src != nil && src.Receiver.Running == watchdog.ThreadRunning && src.Applier.Running == watchdog.ThreadRunning {
+		return fmt.Errorf("%w: its replication runs again", errCancelled)
+	}
+	return nil
+}
+
+// observe looks at the live server, again for a while where it does not
+// answer: one hiccup is not a change.
+func (r *rebuild) observe(ctx context.Context, patience time.Duration) watchdog.Observation {
+	deadline := time.Now().Add(patience)
+	for {
+		obs := r.h.o.Server.Observe(ctx)
+		if obs.Reachable || time.Now().After(deadline) || ctx.Err() != nil {
+			return obs
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(bootPause):
+		}
+	}
+}
+
+// samePrimary asks until there is an answer: no answer is no yes.
+func (r *rebuild) samePrimary(ctx context.Context) error {
+	deadline := time.Now().Add(guardPatience)
+	for {
+		err := r.askPrimary(ctx)
+		if err == nil || errors.Is(err, errChanged) || time.Now().After(deadline) || ctx.Err() != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(500 * time.Millisecond):
+		}
+	}
+}
+
+var errChanged = errors.New("the cluster has changed")
+
+// askPrimary: the view must still show this node as a replica of the primary
+// that preflight saw, and that primary's own sidecar must find it writable.
+func (r *rebuild) askPrimary(ctx context.Context) error {
+	s := watchdog.RoleOf(r.h.o.Cluster.View(), r.h.o.Node, r.h.o.Policy.Fresh)
+	switch {
+	case s.Role == watchdog.RolePrimary:
+		return fmt.Errorf("%w: this node is the primary: %s", errChanged, s.Why)
+	case s.Role != watchdog.RoleReplica:
+		return fmt.Errorf("its role is unknown: %s", s.Why)
+	case len(watchdog.Followers(r.h.o.Cluster.View(), r.h.o.Node)) > 0 && !r.overridden("no-replicas-attached"):
+		return fmt.Errorf("%w: other nodes are configured to follow this one", errChanged)
+	case s.Primary != r.j.Primary:
+		return fmt.Errorf("%w: the primary is %s, it was %s", errChanged, s.Primary, r.j.Primary)
+	}
+	state, err := r.h.primaryState(ctx, s.Primary)
+	if err == nil && !state.Observation.Writable() {
+		return fmt.Errorf("the primary %s is not writable", s.Primary)
+	}
+	return err
+}

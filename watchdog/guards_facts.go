@@ -1,0 +1,139 @@
+package watchdog
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+func (g *guards) donors(cs []Candidate) {
+	g.retention(cs)
+	var why, waits []string
+	for _, c := range cs {
+		if c.Fit {
+			g.add("donor", true, c.Name, "one that fits", "", false)
+			g.add("donor-not-backuping", true, c.Name, "NONE", "", false)
+			return
+		}
+		why = append(why, c.Name+": "+strings.Join(c.Reasons, "; "))
+		if c.Wait {
+			waits = append(waits, c.Name+": "+strings.Join(c.Reasons, "; "))
+		}
+	}
+	if wrong := WrongDonor(g.in.View, g.in.From); wrong != "" {
+		why = append(why, wrong)
+	}
+	g.add("donor", false, "none", "one that fits", orText(strings.Join(why, " | ")), false)
+	g.add("donor-not-backuping", len(waits) == 0, orNone(waits), "NONE", strings.Join(waits, " | "), false)
+}
+
+// retention: what the primary has purged must be in the copy, or the rebuilt
+// replica needs logs that are gone.
+func (g *guards) retention(cs []Candidate) {
+	if g.in.Facts == nil {
+		return
+	}
+	worst := Answer{Err: "no candidate answered"}
+	for _, f := range g.in.Facts.Donors {
+		if len(cs) > 0 && cs[0].Fit && f.Node == cs[0].Name {
+			worst = f.Purged
+			break
+		}
+		if f.Purged.Open() == "" {
+			worst = f.Purged
+		}
+	}
+	g.answer("retention", worst, "the primary keeps the logs that the copy needs", false)
+}
+
+// WrongDonor says why a person's choice cannot be a donor at all, whatever its
+// state; empty where it can be, or where nobody chose.
+func WrongDonor(v View, from string) string {
+	_, known := v.Nodes[from]
+	switch {
+	case from == "":
+		return ""
+	case from == v.Self:
+		return from + ": a node is never its own donor"
+	case !known:
+		return from + ": no node of this cluster has that name; `resilver status` lists them"
+	}
+	return ""
+}
+
+// facts: the guards that only a question to servers and disks can answer.
+func (g *guards) facts() {
+	f := g.in.Facts
+	if f == nil {
+		return
+	}
+	if f.PrimaryErr != "" {
+		g.unknown("primary-alive", "alive and writable", f.PrimaryErr, false)
+	} else if f.Primary != nil {
+		o := f.Primary.Observation
+		g.add("primary-alive", o.Writable(), fmt.Sprintf("reachable %t, writable %t", o.Reachable, o.Writable()), "alive and writable", "the primary's own sidecar does not find it writable", false)
+	} else {
+		g.unknown("primary-alive", "alive and writable", "no primary is known", false)
+	}
+	g.answer("errant", f.Errant, "nothing that the primary lacks", false)
+	g.answer("staging-place", f.Staging, "beside the datadir, exchangeable with it", false)
+	g.answer("starts-read-only", f.Closed, "closed to writers when it boots", false)
+	g.answer("encryption", f.Encrypted, "none", false)
+	g.answer("engines", f.Engines, "InnoDB only", true)
+	g.answer("service", f.Service, "a manager that can stop and start mysqld", false)
+	g.answer("source-account", f.Account, "an account to replicate with", false)
+	g.semiSync()
+	if f.SpaceErr != "" {
+		g.unknown("disk-space", "room for the copy", f.SpaceErr, false)
+	} else {
+		g.add("disk-space", f.Free >= f.Need, fmt.Sprintf("%d bytes free%s", f.Free, f.SpaceAt), fmt.Sprintf("at least %d", f.Need),
+			"too little room for a copy beside the live data", false)
+	}
+	g.versions()
+}
+
+// versions: a configured method fits this server, and it is the wished one
+// where a person named one.
+func (g *guards) versions() {
+	f, want := g.in.Facts, "a method that fits"
+	var why []string
+	for m, reason := range f.MethodWhy {
+		if g.in.Method == "" || g.in.Method == m {
+			why = append(why, m+": "+reason)
+		}
+	}
+	slices.Sort(why)
+	if len(why) == 0 {
+		why = append(why, "it is not in rebuild.methods")
+	}
+	if g.in.Method != "" {
+		want = g.in.Method
+	}
+	g.add("versions", g.in.method() != "", orText(g.in.method()), want, strings.Join(why, "; "), false)
+}
+
+// semiSync keeps commits at the primary from standing still for want of this
+// node's acknowledgements.
+func (g *guards) semiSync() {
+	p := g.in.Facts.Primary
+	if p == nil {
+		g.unknown("semi-sync", "enough acknowledging replicas remain", "the primary was not asked", true)
+		return
+	}
+	s := p.Observation.SemiSync
+	left := s.Clients
+	if g.in.Facts.Self.SemiSync.Replica {
+		left--
+	}
+	g.add("semi-sync", !s.On || left >= s.Wants, fmt.Sprintf("on %t, %d would remain", s.On, left), fmt.Sprintf("at least %d", s.Wants),
+		"without this node the primary waits for acknowledgements that do not come", true)
+}
+
+func nodeByUUID(v View, uuid string) string {
+	for _, name := range names(v) {
+		if v.Nodes[name].ServerUUID == uuid {
+			return name
+		}
+	}
+	return "a server with uuid " + uuid
+}
