@@ -73,14 +73,18 @@ func refOfLive(dir string) (datadir.Ref, error) {
 }
 
 // LeftClosed is the id of the rebuild that failed and left the server on this
-// datadir closed to clients; empty for none.
+// datadir closed to clients; empty for none. A note that cannot be read is one
+// all the same.
 func (h *Healer) LeftClosed(dir string) string {
 	live, err := refOfLive(dir)
 	if err != nil {
 		return ""
 	}
 	note, err := readLeftClosed(h.o.StateDir, live)
-	if err != nil || note == nil {
+	switch {
+	case err != nil:
+		return fmt.Sprintf("of an id that is not known (%v)", err)
+	case note == nil:
 		return ""
 	}
 	return note.Rebuild

@@ -1,6 +1,7 @@
 package healing
 
 import (
+	"os"
 	"testing"
 
 	"resilver/healing/datadir"
@@ -41,5 +42,20 @@ func TestOpenAs(t *testing.T) {
 				t.Errorf("persisted %v, offline %t, %v", persisted, offline, err)
 			}
 		})
+	}
+}
+
+// A note that cannot be read is not taken for none.
+func TestLeftClosedIsNotForgotten(t *testing.T) {
+	state, live := t.TempDir(), t.TempDir()
+	h := &Healer{o: Options{StateDir: state}}
+	if got := h.LeftClosed(live); got != "" {
+		t.Errorf("no note: %q", got)
+	}
+	if err := os.WriteFile(leftClosedPath(state), []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got := h.LeftClosed(live); got == "" {
+		t.Error("a damaged note is taken for none")
 	}
 }

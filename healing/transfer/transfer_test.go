@@ -76,6 +76,9 @@ func tcpPair(t *testing.T) (near, far net.Conn) {
 	return near, far
 }
 
+// ServeUnix is serveUnix for the tests from outside.
+var ServeUnix = serveUnix
+
 // serveUnix answers each connection to a unix socket with f; the directory is
 // open to everybody.
 func serveUnix(t *testing.T, f func(*net.UnixConn)) string {

@@ -86,35 +86,11 @@ func sidecarsDialling(t *testing.T, dial func(context.Context) (net.Conn, error)
 // connects and reads to the end.
 func sendOnConnect(t *testing.T, data []byte) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("/tmp", "transfer-test-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	socket := filepath.Join(dir, "s.sock")
-	l, err := net.Listen("unix", socket)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := errors.Join(os.Chmod(dir, 0o755), os.Chmod(socket, 0o777)); err != nil {
-		t.Fatal(err)
-	}
-	done := make(chan struct{})
-	t.Cleanup(func() { _ = l.Close(); <-done })
-	go func() {
-		defer close(done)
-		for {
-			conn, err := l.Accept()
-			if err != nil {
-				return
-			}
-			_, _ = conn.Write(data)
-			_ = conn.(*net.UnixConn).CloseWrite()
-			_, _ = io.Copy(io.Discard, conn)
-			_ = conn.Close()
-		}
-	}()
-	return socket
+	return transfer.ServeUnix(t, func(c *net.UnixConn) {
+		_, _ = c.Write(data)
+		_ = c.CloseWrite()
+		_, _ = io.Copy(io.Discard, c)
+	})
 }
 
 func openRelay(t *testing.T, client *peer.Client, token uint64) *transfer.Relay {

@@ -8,12 +8,10 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"resilver/cmd/internal/sidecar"
 	"resilver/config"
 	"resilver/watchdog/replica"
 )
-
-// cloneAccount is the account that copies log in as at a donor.
-const cloneAccount = "resilver_clone"
 
 // grantsOf is one account in the JSON of grants.
 type grantsOf struct {
@@ -73,7 +71,7 @@ func (w accounts) donorOf(cfg *config.Config) replica.GrantsOptions {
 	if w.flavor == "mariadb" {
 		return replica.GrantsOptions{Flavor: w.flavor, Account: replica.AccountBackup, Name: w.mysqld, OSUser: w.mysqld}
 	}
-	return replica.GrantsOptions{Flavor: w.flavor, Account: replica.AccountClone, Name: cloneAccount, OSUser: cfg.Donor.OSUser}
+	return replica.GrantsOptions{Flavor: w.flavor, Account: replica.AccountClone, Name: sidecar.CloneAccount, OSUser: cfg.Donor.OSUser}
 }
 
 func (a *app) grants(cfg *config.Config, who accounts, roles []string) error {

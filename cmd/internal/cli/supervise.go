@@ -13,13 +13,11 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"resilver/cmd/internal/sidecar"
 	"resilver/config"
 	"resilver/healing"
 	"resilver/healing/service"
 )
-
-// superviseSocket is the supervisor's, in the state directory.
-const superviseSocket = "supervise.sock"
 
 func (a *app) superviseCommand() *cobra.Command {
 	var file, user string
@@ -83,7 +81,7 @@ func (a *app) supervise(ctx context.Context, file string, command []string, user
 		Command:     command,
 		Credential:  as,
 		Env:         mysqldEnviron(a.Environ),
-		Socket:      filepath.Join(stateDir, superviseSocket),
+		Socket:      sidecar.SuperviseSocket(stateDir),
 		Guard:       func(context.Context) error { return healing.StartGuard(stateDir, datadirOf(command)) },
 		Stdout:      fileOf(a.Stdout),
 		Stderr:      fileOf(a.Stderr),
@@ -105,7 +103,7 @@ func (a *app) wake(ctx context.Context, file string) error {
 	if err != nil {
 		return &usageError{err}
 	}
-	st, err := service.Supervised{Socket: filepath.Join(stateDir, superviseSocket)}.Wake(ctx)
+	st, err := service.Supervised{Socket: sidecar.SuperviseSocket(stateDir)}.Wake(ctx)
 	if err != nil {
 		return err
 	}

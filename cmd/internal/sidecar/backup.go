@@ -43,7 +43,7 @@ func (s *Sidecar) peerBackup(ctx context.Context, req peer.BackupRequest) (func(
 // has the name of the system user that the tool runs as, the datadir's owner.
 func donorAccount(obs watchdog.Observation) string {
 	if obs.Flavor != "mariadb" {
-		return cloneAccount
+		return CloneAccount
 	}
 	info, err := os.Stat(obs.Datadir)
 	if err != nil {

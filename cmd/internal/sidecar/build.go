@@ -65,7 +65,7 @@ func (s *Sidecar) buildService() error {
 	m := s.cfg.MySQL.Service
 	switch m.Kind {
 	case config.ServiceSupervise:
-		s.service = service.Supervised{Socket: SuperviseSocket(s.cfg)}
+		s.service = service.Supervised{Socket: SuperviseSocket(s.cfg.StateDir)}
 	case config.ServiceSystemd:
 		unit, err := service.NewSystemd(service.SystemdOptions{Unit: m.Unit, HoldFile: service.HoldPath(s.cfg.StateDir), Logger: s.o.Logger})
 		if err != nil {
@@ -93,9 +93,7 @@ const (
 )
 
 // SuperviseSocket is where `resilver supervise` listens.
-func SuperviseSocket(cfg *config.Config) string {
-	return filepath.Join(cfg.StateDir, "supervise.sock")
-}
+func SuperviseSocket(stateDir string) string { return filepath.Join(stateDir, "supervise.sock") }
 
 func (s *Sidecar) buildPeer() error {
 	c := s.cfg.Cluster
@@ -254,9 +252,9 @@ func (s *Sidecar) buildBackups() error {
 	return err
 }
 
-// cloneAccount is the account that a donor is copied through; it is known by
+// CloneAccount is the account that a donor is copied through; it is known by
 // the system user that dials for it, and has BACKUP_ADMIN alone.
-const cloneAccount = "resilver_clone"
+const CloneAccount = "resilver_clone"
 
 // methods are the ways to copy, in order; auto is each that there is.
 func (s *Sidecar) methods() ([]method.Method, error) {
@@ -291,7 +289,7 @@ func (s *Sidecar) methodNamed(name string) (method.Method, error) {
 	case config.MethodXtrabackup:
 		return method.NewXtrabackup(physical(s.cfg.Rebuild.Xtrabackup))
 	}
-	return method.NewClone(method.CloneOptions{Account: cloneAccount, StallTimeout: s.cfg.Rebuild.StallTimeout,
+	return method.NewClone(method.CloneOptions{Account: CloneAccount, StallTimeout: s.cfg.Rebuild.StallTimeout,
 		BootTimeout: bootTimeout, Logger: s.o.Logger})
 }
 
