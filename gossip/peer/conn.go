@@ -29,12 +29,20 @@ func abort(c net.Conn) error {
 // comes first. Its half-close is TLS': CloseWrite is read as the end of the
 // stream at the other end, which may go on writing.
 type tunnelConn struct {
-	net.Conn
-	halfClose func() error
-	head      *bufio.Reader
-	headMu    sync.Mutex
-	onClose   func()
-	once      sync.Once
+	*tls.Conn
+	wire    *wire
+	head    *bufio.Reader
+	headMu  sync.Mutex
+	writeMu sync.Mutex
+	onClose func()
+	once    sync.Once
+}
+
+// newTunnelConn takes conn over, of which head has read.
+func newTunnelConn(conn *tls.Conn, head *bufio.Reader) *tunnelConn {
+	t := &tunnelConn{Conn: conn, wire: wireOf(conn), head: head}
+	t.wire.widen()
+	return t
 }
 
 func (c *tunnelConn) Read(b []byte) (int, error) {
@@ -51,8 +59,14 @@ func (c *tunnelConn) Read(b []byte) (int, error) {
 	return c.Conn.Read(b)
 }
 
-// CloseWrite ends the stream towards the other end.
-func (c *tunnelConn) CloseWrite() error { return c.halfClose() }
+// Ready says that Read has something without waiting for it.
+func (c *tunnelConn) Ready() bool { return c.wire.ready() }
+
+func (c *tunnelConn) Write(b []byte) (int, error) {
+	c.writeMu.Lock()
+	defer c.writeMu.Unlock()
+	return c.wire.gather(func() (int, error) { return c.Conn.Write(b) })
+}
 
 // Close ends both directions at once.
 func (c *tunnelConn) Close() error {

@@ -187,7 +187,7 @@ func (p *Port) welcome(raw net.Conn) {
 	keepAlive(raw)
 	ctx, cancel := context.WithTimeout(p.ctx, handshakeTimeout)
 	defer cancel()
-	conn := tls.Server(raw, p.id.serverConfig())
+	conn := tls.Server(&wire{Conn: raw}, p.id.serverConfig())
 	if err := conn.HandshakeContext(ctx); err != nil {
 		level := slog.LevelWarn
 		if errors.Is(err, io.EOF) || p.ctx.Err() != nil { // somebody looked whether the port is open
@@ -238,7 +238,7 @@ func (p *Port) dial(ctx context.Context, proto, address, node string) (*tls.Conn
 	if node == "" {
 		node = p.nodeAt(address)
 	}
-	conn := tls.Client(raw, p.id.clientConfig(proto, node))
+	conn := tls.Client(&wire{Conn: raw}, p.id.clientConfig(proto, node))
 	if err := conn.HandshakeContext(ctx); err != nil {
 		_ = raw.Close()
 		return nil, fmt.Errorf("shake hands with %s: %w", address, err)

@@ -127,7 +127,7 @@ func hijack(w http.ResponseWriter, protocol string) (net.Conn, error) {
 		return nil, errors.Join(fmt.Errorf("answer the upgrade: %w", err), abort(conn))
 	}
 	_ = conn.SetDeadline(time.Time{})
-	return &tunnelConn{Conn: conn, halfClose: api.CloseWrite, head: buf.Reader}, nil
+	return newTunnelConn(api.Conn, buf.Reader), nil
 }
 
 // deadConn is a connection that ended already.
@@ -188,7 +188,7 @@ func (c *Client) open(ctx context.Context, node string, u upgrading, headers map
 		_ = abort(conn)
 		return nil, err
 	}
-	t := &tunnelConn{Conn: conn, halfClose: conn.CloseWrite, head: head}
+	t := newTunnelConn(conn, head)
 	if !c.keep(t) {
 		_ = abort(conn)
 		return nil, errPortClosed

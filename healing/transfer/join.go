@@ -58,7 +58,7 @@ func (f *flow) run(ctx context.Context) error {
 	}
 	buf := make([]byte, size)
 	for {
-		n, err := f.src.Read(buf)
+		n, err := readFull(f.src, buf)
 		if n > 0 {
 			if err := f.write(ctx, buf[:n]); err != nil {
 				return err
@@ -71,6 +71,19 @@ func (f *flow) run(ctx context.Context) error {
 			return fmt.Errorf("read a stream: %w", err)
 		}
 	}
+}
+
+// readFull reads once, and on while more is there without waiting: a stream
+// in pieces of 16 KiB, TLS' records, is dearer than one in large ones.
+func readFull(src io.Reader, buf []byte) (int, error) {
+	n, err := src.Read(buf)
+	more, ok := src.(interface{ Ready() bool })
+	for ok && err == nil && n < len(buf) && more.Ready() {
+		var m int
+		m, err = src.Read(buf[n:])
+		n += m
+	}
+	return n, err
 }
 
 func (f *flow) write(ctx context.Context, b []byte) error {
