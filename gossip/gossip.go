@@ -164,6 +164,7 @@ func (g *Gossip) View() watchdog.View {
 
 // Publish tells the others of this node (watchdog.Cluster). Node and Seq are
 // filled in. GTID sets that do not fit into a packet are left out on the way.
+// A report that says nothing new is broadcast every 2.5 s.
 func (g *Gossip) Publish(rep watchdog.Report) {
 	b, err := g.reports.publish(rep)
 	switch {
@@ -171,7 +172,7 @@ func (g *Gossip) Publish(rep watchdog.Report) {
 		g.log.Error("publish a report", "err", err)
 	case b == nil:
 		g.log.Warn("report is too long for a packet: it travels with full exchanges only")
-	default:
+	case !g.reports.repeats(rep, time.Now()):
 		g.broadcast(g.opts.Name, b)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
+	"reflect"
 	"sync"
 	"time"
 
@@ -51,7 +52,13 @@ type reports struct {
 	raised bool // the life has been raised over one of ours from before
 	byNode map[string]heard
 	own    watchdog.Report // this node's last report, nothing left out
+	told   watchdog.Report // the last one that was broadcast, without number and time
+	toldAt time.Time
 }
+
+// repeatEvery is how often a report is broadcast that says nothing new. It has
+// to be well within the time for which a report is fresh.
+const repeatEvery = 2500 * time.Millisecond
 
 func newReports(self string, limit int) *reports {
 	return &reports{self: self, origin: rand.Uint64(), limit: limit, life: time.Now().UnixNano(),
@@ -86,6 +93,19 @@ func (r *reports) publish(rep watchdog.Report) ([]byte, error) {
 		return nil, nil
 	}
 	return b, nil
+}
+
+// repeats says that a report of this node tells nothing new so soon after the
+// last broadcast that it may be left out.
+func (r *reports) repeats(rep watchdog.Report, now time.Time) bool {
+	rep.Node, rep.Seq, rep.Time = "", 0, watchdog.Stamp{}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if now.Sub(r.toldAt) < repeatEvery && reflect.DeepEqual(rep, r.told) {
+		return true
+	}
+	r.told, r.toldAt = rep, now
+	return false
 }
 
 // verdict on a report that arrived.

@@ -11,7 +11,7 @@ import (
 )
 
 const (
-	leadTick    = 200 * time.Millisecond
+	leadTick    = time.Second
 	memberTick  = 5 * time.Second
 	barrierTime = 10 * time.Second
 )
@@ -30,10 +30,10 @@ func (n *Node) lead(ctx context.Context, inst *instance) {
 		case leads := <-inst.raft.LeaderCh():
 			// A true after a true is a term lost and another one won.
 			inst.leads.Store(0)
-			if leads {
-				nextRoll = time.Time{}
+			if !leads {
+				continue
 			}
-			continue
+			nextRoll = time.Time{}
 		case <-ticker.C:
 		}
 		if inst.raft.State() != raft.Leader {

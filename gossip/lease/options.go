@@ -37,7 +37,7 @@ type Options struct {
 
 	TTL         time.Duration // of the lease, while copying
 	CriticalMax time.Duration // after which a critical lease opens the breaker
-	// Heartbeat is raft's heartbeat and election time-out; 0: 2 s, or down to
+	// Heartbeat is raft's heartbeat and election time-out; 0: 4 s, or down to
 	// 0.8 s where the TTL is short. Heartbeats are most of what an idle leader costs.
 	Heartbeat time.Duration
 
@@ -96,7 +96,7 @@ const (
 
 func (o *Options) heartbeat() time.Duration {
 	if o.Heartbeat == 0 {
-		return max(leastHeartbeat, min(2*time.Second, o.TTL/15))
+		return max(leastHeartbeat, min(4*time.Second, o.TTL/15))
 	}
 	return o.Heartbeat
 }

@@ -15,7 +15,7 @@ func raftConfig(o *Options, id raft.ServerID, log *slog.Logger) *raft.Config {
 	c.ElectionTimeout = o.Heartbeat
 	c.LeaderLeaseTimeout = min(time.Second, o.Heartbeat)
 	// It only delays the followers' copies, and dominates the cost of being idle.
-	c.CommitTimeout = 250 * time.Millisecond
+	c.CommitTimeout = 500 * time.Millisecond
 	c.SnapshotThreshold = 1024
 	c.SnapshotInterval = 10 * time.Minute
 	c.TrailingLogs = 512

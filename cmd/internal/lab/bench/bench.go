@@ -161,6 +161,7 @@ func (b *bench) withLab(ctx context.Context, dataMB int, f func(context.Context,
 // settings are what a bench's sidecars have otherwise than a lab's.
 var settings = map[string]string{
 	"log.level":         "info", // the default
+	"lease.ttl":         "2m",   // the default, by which raft's heartbeats go
 	"donor.max_rate":    `""`,   // the default: no limit
 	"policy.broken_for": "2s",
 	"policy.cooldown":   "1s",
