@@ -30,18 +30,19 @@ func TestScattered(t *testing.T) {
 		t.Fatal(err)
 	}
 	far, undo := ownedDir(t, filepath.Join(n.dir, "far")), ownedDir(t, filepath.Join(n.dir, "undo"))
-	for _, name := range []string{"undo_001", "undo_002"} {
-		if err := os.Rename(filepath.Join(n.datadir, name), filepath.Join(undo, name)); err != nil {
+	home := ownedDir(t, filepath.Join(n.dir, "home"))
+	for name, dir := range map[string]string{"undo_001": undo, "undo_002": undo, "ibdata1": home} {
+		if err := os.Rename(filepath.Join(n.datadir, name), filepath.Join(dir, name)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := n.start("--innodb-directories="+far, "--innodb-undo-directory="+undo); err != nil {
+	if err := n.start("--innodb-directories="+far, "--innodb-undo-directory="+undo, "--innodb-data-home-dir="+home); err != nil {
 		t.Fatal(err)
 	}
 	n.must(t, "CREATE DATABASE t", "CREATE TABLE t.a (id INT PRIMARY KEY)", "CREATE TABLESPACE near ADD DATAFILE 'near.ibd'",
 		"CREATE UNDO TABLESPACE more ADD DATAFILE 'more.ibu'")
 	if got, err := n.own.Scattered(t.Context()); err != nil || len(got) > 0 {
-		t.Fatalf("a server with undo elsewhere: %v, %v", got, err)
+		t.Fatalf("a server with undo and system tablespace elsewhere: %v, %v", got, err)
 	}
 	n.must(t, "CREATE TABLE t.far (id INT PRIMARY KEY) DATA DIRECTORY='"+far+"'", "CREATE TABLESPACE wide ADD DATAFILE '"+far+"/wide.ibd'",
 		"CREATE UNDO TABLESPACE most ADD DATAFILE '"+far+"/most.ibu'", "CREATE TABLE t.p (id INT PRIMARY KEY) PARTITION BY RANGE (id) "+
