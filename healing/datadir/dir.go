@@ -25,8 +25,8 @@ type Dir struct {
 }
 
 // Inspect looks at a datadir. It refuses a path that is empty, relative, the
-// root directory or not a directory, and a directory that does not hold a
-// system tablespace and the mysql schema (ibdata1, and mysql.ibd or mysql/).
+// root directory or not a directory, and a directory that does not hold the
+// mysql schema (mysql.ibd or mysql/). The system tablespace may lie elsewhere.
 func Inspect(datadir string) (Dir, error) {
 	d, err := inspect(datadir)
 	if err != nil {
@@ -89,10 +89,6 @@ func trimSlash(path string) string {
 }
 
 func looksLikeDatadir(dir *os.File) error {
-	st, err := statAt(dir, "ibdata1")
-	if err != nil || !isRegular(&st) {
-		return fmt.Errorf("%s does not look like a datadir: no file ibdata1 in it", dir.Name())
-	}
 	if st, err := statAt(dir, "mysql.ibd"); err == nil && isRegular(&st) {
 		return nil
 	}

@@ -9,7 +9,8 @@
 // was asked for. The package starts and stops no server and does not decide
 // when to do any of this; the journal of package healing does.
 //
-// A datadir is one directory that is no mount point, with nothing mounted
-// inside it; where a symbolic link leads to it the link stays. What the server
-// has elsewhere is moved entry by entry (Outside).
+// A datadir is one directory with nothing mounted inside it; where a symbolic
+// link leads to it the link stays. What the server has elsewhere is moved entry
+// by entry (Outside), and so is a datadir that is itself a mount point (Whole),
+// with the staging area in it.
 package datadir

@@ -39,7 +39,7 @@ func LockSystemTablespace(datadir string) (unlock func() error, err error) {
 		return nil, fmt.Errorf("lock system tablespace: %w", err)
 	}
 	defer dir.Close()
-	f, err := openAt(dir, "ibdata1", unix.O_RDWR|unix.O_NONBLOCK, 0)
+	f, err := openAt(dir, SystemTablespace, unix.O_RDWR|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, fmt.Errorf("lock system tablespace: %w", err)
 	}
@@ -67,7 +67,7 @@ func LockSystemTablespace(datadir string) (unlock func() error, err error) {
 // where there is no ibdata1. It asks again where the lock and /proc do not agree: the process may
 // have ended in between.
 func holder(dir *os.File) (pid int, held bool, err error) {
-	f, err := openAt(dir, "ibdata1", unix.O_RDONLY|unix.O_NONBLOCK, 0)
+	f, err := openAt(dir, SystemTablespace, unix.O_RDONLY|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return 0, false, err
 	}

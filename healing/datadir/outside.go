@@ -24,8 +24,9 @@ const NameOutside = ".resilver"
 // known by its inode.
 type Outside struct {
 	Dir    Ref      `json:"dir"`
-	Own    []string `json:"own"` // regular expressions for the names of the server's entries, a directory's with a slash
-	UID    uint32   `json:"uid"` // whom its entries belong to
+	Own    []string `json:"own"`             // regular expressions for the names of the server's entries, a directory's with a slash
+	Whole  bool     `json:"whole,omitempty"` // it is the datadir itself, and all of its entries are the server's (see Whole)
+	UID    uint32   `json:"uid"`             // whom its entries belong to
 	GID    uint32   `json:"gid"`
 	Label  string   `json:"label"`
 	Listed bool     `json:"listed"` // Old is complete, and entries may have been moved
@@ -103,6 +104,9 @@ func (o *Outside) check(dir *os.File) error {
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
+	if o.Whole { // its entries are its owner's
+		return nil
+	}
 	entries, err := o.owned(dir)
 	if err != nil || len(entries) == 0 {
 		return err
@@ -161,7 +165,7 @@ func (o *Outside) owned(dir *os.File) ([]Entry, error) {
 	}
 	var out []Entry
 	for _, name := range all {
-		file, directory := match.MatchString(name), match.MatchString(name+"/")
+		file, directory := match(name), match(name+"/")
 		if !file && !directory {
 			continue
 		}
@@ -175,9 +179,9 @@ func (o *Outside) owned(dir *os.File) ([]Entry, error) {
 		switch path := filepath.Join(dir.Name(), name); {
 		case isDir(&st) && !directory, isRegular(&st) && !file:
 			continue // a schema may have the name of a file of InnoDB's
-		case isLink(&st):
+		case isLink(&st) && !o.Whole:
 			return nil, fmt.Errorf("%s is a symbolic link", path)
-		case !isDir(&st) && !isRegular(&st):
+		case !isDir(&st) && !isRegular(&st) && !o.Whole:
 			return nil, fmt.Errorf("%s is neither a file nor a directory", path)
 		case uint64(st.Dev) != o.Dir.Dev:
 			return nil, fmt.Errorf("%s is on another file system than %s", path, o.Dir.Path)
@@ -189,13 +193,19 @@ func (o *Outside) owned(dir *os.File) ([]Entry, error) {
 
 // matcher matches the name of an entry of the server's. No name of the area's
 // can be one.
-func (o *Outside) matcher() (*regexp.Regexp, error) {
+func (o *Outside) matcher() (func(name string) bool, error) {
+	if o.Whole {
+		return inDatadir, nil
+	}
 	if len(o.Own) == 0 {
 		return nil, fmt.Errorf("nothing in %s is the server's", o.Dir.Path)
 	}
 	match, err := regexp.Compile("^(?:" + strings.Join(o.Own, "|") + ")$")
-	if err == nil && (match.MatchString(NameOutside) || match.MatchString(NameOutside+"/")) {
-		err = fmt.Errorf("%s is taken for the server's", NameOutside)
+	if err != nil {
+		return nil, err
 	}
-	return match, err
+	if match.MatchString(NameOutside) || match.MatchString(NameOutside+"/") {
+		return nil, fmt.Errorf("%s is taken for the server's", NameOutside)
+	}
+	return match.MatchString, nil
 }

@@ -1,7 +1,6 @@
 package datadir
 
 import (
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -17,7 +16,7 @@ type area struct {
 	o          *Outside
 	dir        *os.File // the directory itself
 	top        *os.File // .resilver
-	fresh, old *os.File // new and old in it
+	fresh, old *os.File // new and old in it; new nil where a copy of the whole datadir is not there
 	shelf      *os.File // old/<rebuild id>, nil where none was asked for, or there is none
 }
 
@@ -53,7 +52,7 @@ func (o *Outside) openArea() (*area, error) {
 	var err error
 	if a.dir, err = o.Dir.open(); err == nil {
 		if a.top, err = o.ensureAt(a.dir, NameOutside); err == nil {
-			if a.fresh, err = o.ensureAt(a.top, NameNew); err == nil {
+			if a.fresh, err = o.openFresh(a.top); err == nil {
 				a.old, err = o.ensureAt(a.top, NameOld)
 			}
 		}
@@ -63,6 +62,19 @@ func (o *Outside) openArea() (*area, error) {
 		return nil, err
 	}
 	return a, nil
+}
+
+// openFresh opens new/. That of a whole datadir is the copy itself, which
+// others make and remove.
+func (o *Outside) openFresh(top *os.File) (*os.File, error) {
+	if !o.Whole {
+		return o.ensureAt(top, NameNew)
+	}
+	dir, err := openDirAt(top, NameNew)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	return dir, err
 }
 
 // ensureAt opens the directory name in parent, and makes it where it is
@@ -101,15 +113,18 @@ func (o *Outside) owning() owning { return owning{uid: o.UID, gid: o.GID, label:
 // Prepare makes the area and proves that what lies in the directory can be
 // moved to it and back. What is in new/, which no journal knows, is set aside
 // to old/found-<id>, because a state directory may have been lost in the
-// middle of a swap.
+// middle of a swap; for a whole datadir its Place does that.
 func (o *Outside) Prepare(id string) error {
-	if err := o.with("", func(a *area) error { return errors.Join(a.setAside("found-"+id), a.prove()) }); err != nil {
+	if err := o.with("", func(a *area) error { return errors.Join(a.setAside("found-"+id), proveMove(a.dir, a.old)) }); err != nil {
 		return fmt.Errorf("prepare %s: %w", o.Dir.Path, err)
 	}
 	return nil
 }
 
 func (a *area) setAside(name string) error {
+	if a.o.Whole {
+		return nil
+	}
 	left, err := names(a.fresh)
 	if err != nil || len(left) == 0 {
 		return err
@@ -127,24 +142,10 @@ func (a *area) setAside(name string) error {
 	return a.old.Sync()
 }
 
-func (a *area) prove() error {
-	probe := ".resilver-probe-" + rand.Text()
-	if err := unix.Mkdirat(int(a.dir.Fd()), probe, 0o700); err != nil {
-		return &os.PathError{Op: "make directory", Path: filepath.Join(a.dir.Name(), probe), Err: err}
-	}
-	defer func() {
-		_ = unix.Unlinkat(int(a.dir.Fd()), probe, unix.AT_REMOVEDIR)
-		_ = unix.Unlinkat(int(a.old.Fd()), probe, unix.AT_REMOVEDIR)
-	}()
-	if err := move(a.dir, a.old, probe); err != nil {
-		return err
-	}
-	return move(a.old, a.dir, probe)
-}
-
 // Clear removes what is in the area's new/ and, where it is empty, the shelf
 // of a rebuild. There is no copy that is still wanted in new/ but between
-// `rehearse` and the end of `swap`.
+// `rehearse` and the end of `swap`. The new/ of a whole datadir is the copy,
+// which is discarded by its own name.
 func (o *Outside) Clear(id string) error {
 	dir, err := o.Dir.open()
 	if err != nil {
@@ -160,14 +161,16 @@ func (o *Outside) Clear(id string) error {
 		return fmt.Errorf("clear the area in %s: %w", o.Dir.Path, err)
 	}
 	defer a.close()
-	if err := empty(a.fresh, o.Dir.Dev); err != nil {
-		return fmt.Errorf("clear the area in %s: %w", o.Dir.Path, err)
+	if !o.Whole {
+		if err := errors.Join(empty(a.fresh, o.Dir.Dev), a.fresh.Sync()); err != nil {
+			return fmt.Errorf("clear the area in %s: %w", o.Dir.Path, err)
+		}
 	}
 	err = unix.Unlinkat(int(a.old.Fd()), id, unix.AT_REMOVEDIR)
 	if err != nil && !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.ENOTEMPTY) && !errors.Is(err, unix.EEXIST) {
 		return fmt.Errorf("clear the area in %s: %w", o.Dir.Path, err)
 	}
-	return errors.Join(a.fresh.Sync(), a.old.Sync())
+	return a.old.Sync()
 }
 
 // Shelf is where the old entries of a rebuild are kept.

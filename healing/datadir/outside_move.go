@@ -25,6 +25,7 @@ func (o *Outside) List() error {
 	if o.Old, err = o.owned(dir); err != nil {
 		return fmt.Errorf("list the server's entries in %s: %w", o.Dir.Path, err)
 	}
+	systemLast(o.Old)
 	o.Listed = true
 	return nil
 }
@@ -42,11 +43,7 @@ func (o *Outside) moveOut(id string, at func(point string)) error {
 		if err := shift(a.dir, a.shelf, o.Old, at); err != nil {
 			return err
 		}
-		left, err := a.strangers(o.New)
-		if err == nil && len(left) > 0 {
-			err = fmt.Errorf("%s has appeared in it meanwhile", left[0].Name)
-		}
-		return err
+		return a.alone(o.New)
 	})
 	if err != nil {
 		return fmt.Errorf("move the old entries out of %s: %w", o.Dir.Path, err)
@@ -54,11 +51,20 @@ func (o *Outside) moveOut(id string, at func(point string)) error {
 	return nil
 }
 
-// MoveIn moves the new entries to where the server looks for them.
+// MoveIn moves the new entries to where the server looks for them. Nothing
+// else of the server's may be there.
 func (o *Outside) MoveIn() error { return o.moveIn(func(string) {}) }
 
 func (o *Outside) moveIn(at func(point string)) error {
-	err := o.with("", func(a *area) error { return shift(a.fresh, a.dir, o.New, at) })
+	err := o.with("", func(a *area) error {
+		if a.fresh == nil {
+			return errors.New("the copy is gone")
+		}
+		if err := shift(a.fresh, a.dir, o.New, at); err != nil {
+			return err
+		}
+		return a.alone(o.New)
+	})
 	if err != nil {
 		return fmt.Errorf("move the new entries into %s: %w", o.Dir.Path, err)
 	}
@@ -76,9 +82,12 @@ func (o *Outside) evict(at func(point string)) error {
 		if !o.Listed {
 			return nil // nothing was moved yet
 		}
-		made, err := a.strangers(o.Old)
+		made, err := a.toEvict()
 		if err != nil {
 			return err
+		}
+		if a.fresh == nil {
+			return errors.New("there is no place for them")
 		}
 		for _, e := range made {
 			err := move(a.dir, a.fresh, e.Name)
@@ -103,7 +112,9 @@ func (o *Outside) evict(at func(point string)) error {
 
 // Restore moves back what MoveOut has moved. Where it has moved nothing, or
 // all is back, nothing happens: the old server may run again and have entries
-// that no list knows.
+// that no list knows. What of the server's has appeared while the old ones were
+// away is set aside to old/found-<id>: a server that was started by hand leaves
+// some, and they must not lie in the way, nor beside the old ones.
 func (o *Outside) Restore(id string) error { return o.restore(id, func(string) {}) }
 
 func (o *Outside) restore(id string, at func(point string)) error {
@@ -111,14 +122,14 @@ func (o *Outside) restore(id string, at func(point string)) error {
 		return nil
 	}
 	err := o.with(id, func(a *area) error {
-		for _, e := range o.Old {
-			there, err := hasEntry(a.shelf, e)
-			if err != nil {
-				return err
-			}
-			if !there {
-				continue
-			}
+		away, err := among(a.shelf, o.Old)
+		if err != nil || len(away) == 0 {
+			return err
+		}
+		if err := a.strangersAside("found-" + id); err != nil {
+			return err
+		}
+		for _, e := range slices.Backward(away) {
 			if err := move(a.shelf, a.dir, e.Name); err != nil {
 				return err
 			}
@@ -130,6 +141,24 @@ func (o *Outside) restore(id string, at func(point string)) error {
 		return fmt.Errorf("move the old entries back into %s: %w", o.Dir.Path, err)
 	}
 	return nil
+}
+
+func (a *area) strangersAside(name string) error {
+	left, err := a.strangers(a.o.Old)
+	if err != nil || len(left) == 0 {
+		return err
+	}
+	found, err := a.o.ensureAt(a.old, name)
+	if err != nil {
+		return err
+	}
+	defer found.Close()
+	for _, e := range left {
+		if err := move(a.dir, found, e.Name); err != nil {
+			return err
+		}
+	}
+	return errors.Join(found.Sync(), a.dir.Sync())
 }
 
 func (o *Outside) with(id string, do func(*area) error) error {
@@ -148,6 +177,54 @@ func (a *area) strangers(known []Entry) ([]Entry, error) {
 		return nil, err
 	}
 	return slices.DeleteFunc(found, func(e Entry) bool { return slices.Contains(known, e) }), nil
+}
+
+// alone fails where the directory has an entry of the server's that is not
+// among known.
+func (a *area) alone(known []Entry) error {
+	left, err := a.strangers(known)
+	if err == nil && len(left) > 0 {
+		err = fmt.Errorf("%s has appeared in it meanwhile", left[0].Name)
+	}
+	return err
+}
+
+// toEvict are the entries that are not old, those of the copy last: as long as
+// one of them is there, not everything that a new server has made is gone.
+func (a *area) toEvict() ([]Entry, error) {
+	found, err := a.strangers(a.o.Old)
+	if err != nil {
+		return nil, err
+	}
+	systemLast(found)
+	slices.SortStableFunc(found, func(x, y Entry) int {
+		return order(slices.Contains(a.o.New, x), slices.Contains(a.o.New, y))
+	})
+	return found, nil
+}
+
+// systemLast puts the system tablespace last: a server locks it before it
+// touches anything else, and so must meet it, with its lock, as long as
+// anything of the same data is there.
+func systemLast(entries []Entry) {
+	slices.SortStableFunc(entries, func(x, y Entry) int { return order(x.Name == SystemTablespace, y.Name == SystemTablespace) })
+}
+
+// systemFirst puts it first, for the way in.
+func systemFirst(entries []Entry) {
+	systemLast(entries)
+	slices.Reverse(entries)
+}
+
+// order sorts what is not so before what is.
+func order(x, y bool) int {
+	switch {
+	case x == y:
+		return 0
+	case x:
+		return 1
+	}
+	return -1
 }
 
 // shift moves each entry from one directory to another, unless it is there.
@@ -178,6 +255,21 @@ func shiftOne(from, to *os.File, e Entry) error {
 		return err
 	}
 	return move(from, to, e.Name)
+}
+
+// among are those of the entries that are in dir.
+func among(dir *os.File, entries []Entry) ([]Entry, error) {
+	var out []Entry
+	for _, e := range entries {
+		there, err := hasEntry(dir, e)
+		if err != nil {
+			return nil, err
+		}
+		if there {
+			out = append(out, e)
+		}
+	}
+	return out, nil
 }
 
 // hasEntry says whether that very entry is in dir.

@@ -14,7 +14,8 @@ import (
 // into the area's new/, owned like the server's entries there are: by a rename
 // on the same file system, else copied; then it is synced. On another file system it
 // leaves keep(size of that file system) bytes free. An earlier Place must not
-// have left anything.
+// have left anything. Of a whole datadir everything that is left in the copy is
+// noted, so that it comes after all others.
 func (o *Outside) Place(flat Ref, keep func(total int64) int64) error {
 	err := o.with("", func(a *area) error { return a.take(flat, keep) })
 	if err != nil {
@@ -29,10 +30,12 @@ func (a *area) take(flat Ref, keep func(total int64) int64) error {
 		return err
 	}
 	defer from.Close()
-	if left, err := names(a.fresh); err != nil || len(left) > 0 {
-		return errors.Join(err, fmt.Errorf("%d entries are in %s already", len(left), a.fresh.Name()))
+	if !a.o.Whole {
+		if left, err := names(a.fresh); err != nil || len(left) > 0 {
+			return errors.Join(err, fmt.Errorf("%d entries are in %s already", len(left), a.fresh.Name()))
+		}
 	}
-	wanted := Outside{Dir: flat, Own: a.o.Own}
+	wanted := Outside{Dir: flat, Own: a.o.Own, Whole: a.o.Whole}
 	entries, err := wanted.owned(from)
 	if err != nil {
 		return err
@@ -41,6 +44,11 @@ func (a *area) take(flat Ref, keep func(total int64) int64) error {
 		if err := a.room(from, entries, keep); err != nil {
 			return err
 		}
+	}
+	if a.o.Whole { // it is in new/ already
+		a.o.New = entries
+		systemFirst(a.o.New)
+		return nil
 	}
 	var placed []Entry
 	for _, e := range entries {
@@ -57,6 +65,7 @@ func (a *area) take(flat Ref, keep func(total int64) int64) error {
 		placed = append(placed, Entry{Name: e.Name, Ino: st.Ino})
 	}
 	a.o.New = placed
+	systemFirst(a.o.New)
 	if err := unix.Syncfs(int(a.fresh.Fd())); err != nil {
 		return &os.PathError{Op: "sync", Path: a.fresh.Name(), Err: err}
 	}

@@ -23,8 +23,18 @@ const (
 // Place is the live datadir together with the staging area beside it.
 type Place struct {
 	Live Dir
-	Root string // the staging area: the datadir's path with .resilver added, or as configured
+	Root string // the staging area: the datadir's path with .resilver added, or as configured; see PlaceInside
 }
+
+// PlaceInside is the place of a datadir that is a mount point: nothing else is
+// on its mount, so that the area lies in it, and what is exchanged are its
+// entries (Whole). MySQL leaves a hidden directory alone.
+func PlaceInside(live Dir) Place {
+	return Place{Live: live, Root: filepath.Join(live.Path, NameOutside)}
+}
+
+// Inside says that it is such a place.
+func (p Place) Inside() bool { return p.Root == filepath.Join(p.Live.Path, NameOutside) }
 
 // PlaceError says why a datadir cannot be rebuilt where it is; it is what
 // guard staging-place shows.
@@ -42,6 +52,9 @@ func PlaceFor(datadir, stagingDir string) (Place, error) {
 	}
 	if reason := notFlat(live); reason != "" {
 		return Place{}, &PlaceError{Reason: reason}
+	}
+	if live.MountPoint {
+		return placeOnMount(live, stagingDir)
 	}
 	root := live.Path + ".resilver"
 	if stagingDir != "" {
@@ -62,15 +75,30 @@ func PlaceFor(datadir, stagingDir string) (Place, error) {
 	return p, nil
 }
 
+// placeOnMount checks the one place that a datadir which is a mount point has.
+func placeOnMount(live Dir, stagingDir string) (Place, error) {
+	p := PlaceInside(live)
+	if stagingDir != "" {
+		if root, err := realParent(trimSlash(stagingDir)); err != nil || root != p.Root {
+			return Place{}, &PlaceError{Reason: fmt.Sprintf("the datadir %s is a mount point, which only an area inside it can be exchanged with: leave rebuild.staging_dir empty", live.Path)}
+		}
+	}
+	if _, err := Whole(p); err != nil {
+		return Place{}, err
+	}
+	if err := p.checkRoot(); err != nil {
+		return Place{}, &PlaceError{Reason: err.Error()}
+	}
+	return p, nil
+}
+
 func notFlat(d Dir) string {
 	switch {
-	case d.MountPoint:
-		return fmt.Sprintf("the datadir %s is a mount point and cannot be exchanged", d.Path)
 	case len(d.Mounts) > 0:
 		return fmt.Sprintf("a file system is mounted inside the datadir, at %s", d.Mounts[0])
 	case len(d.LinkedDirs) > 0:
 		return fmt.Sprintf("%s in the datadir %s is a symbolic link to a directory elsewhere", d.LinkedDirs[0], d.Path)
-	case !d.ParentWritable:
+	case !d.ParentWritable && !d.MountPoint:
 		return fmt.Sprintf("no right to write to %s, the datadir's parent", filepath.Dir(d.Path))
 	}
 	return ""

@@ -16,12 +16,16 @@ func (p Place) Prepare() (Ref, error) {
 	if err := p.checkRoot(); err != nil {
 		return Ref{}, fmt.Errorf("prepare the staging area: %w", err)
 	}
-	ref, err := p.ensure(p.Root, 0o755)
+	root, inner := uint32(0o755), uint32(0o750)
+	if p.Inside() {
+		root, inner = 0o700, 0o700 // as an Outside has its area
+	}
+	ref, err := p.ensure(p.Root, root)
 	if err != nil {
 		return Ref{}, fmt.Errorf("prepare the staging area: %w", err)
 	}
 	for _, name := range []string{NameRehearse, NameOld} {
-		if _, err := p.ensure(p.Path(name), 0o750); err != nil {
+		if _, err := p.ensure(p.Path(name), inner); err != nil {
 			return Ref{}, fmt.Errorf("prepare the staging area: %w", err)
 		}
 	}
@@ -40,7 +44,7 @@ func (p Place) ensure(path string, mode uint32) (Ref, error) {
 		return Ref{}, err
 	}
 	defer dir.Close()
-	if path != p.Root || p.Root == p.Live.Path+".resilver" {
+	if path != p.Root || p.Root == p.Live.Path+".resilver" || p.Inside() {
 		if err := p.dress(dir, mode); err != nil {
 			return Ref{}, err
 		}

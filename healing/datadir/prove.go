@@ -13,8 +13,15 @@ import (
 
 // ProveExchange exchanges two empty directories between the datadir's parent
 // and the area, and back: what works for them works for the datadir. Before
-// the area exists, its parent stands for it. A failure is a *PlaceError.
+// the area exists, its parent stands for it. Where the area lies in the
+// datadir, a file is moved to it and back. A failure is a *PlaceError.
 func (p Place) ProveExchange() error {
+	if p.Inside() {
+		if err := p.proveInside(); err != nil {
+			return &PlaceError{Reason: err.Error()}
+		}
+		return nil
+	}
 	area := p.Root
 	if _, err := RefOf(area); errors.Is(err, fs.ErrNotExist) {
 		area = filepath.Dir(area)
@@ -23,6 +30,43 @@ func (p Place) ProveExchange() error {
 		return &PlaceError{Reason: err.Error()}
 	}
 	return nil
+}
+
+func (p Place) proveInside() error {
+	dir, err := p.Live.open()
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	area, err := openDirAt(dir, NameOutside)
+	if errors.Is(err, fs.ErrNotExist) {
+		return proveMove(dir, nil)
+	}
+	if err != nil {
+		return err
+	}
+	defer area.Close()
+	return proveMove(dir, area)
+}
+
+// proveMove makes a file in a directory, moves it to the area and back, where
+// there is one yet, and removes it. A server sees no schema in a file.
+func proveMove(dir, area *os.File) error {
+	probe := ".resilver-probe-" + rand.Text()
+	f, err := openAt(dir, probe, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	_ = f.Close()
+	defer func() { _ = unix.Unlinkat(int(dir.Fd()), probe, 0) }()
+	if area == nil {
+		return nil
+	}
+	defer func() { _ = unix.Unlinkat(int(area.Fd()), probe, 0) }()
+	if err := move(dir, area, probe); err != nil {
+		return err
+	}
+	return move(area, dir, probe)
 }
 
 func proveExchange(parentA, parentB string) error {
@@ -50,7 +94,7 @@ func proveExchange(parentA, parentB string) error {
 // directory, and should know that before it has copied anything. A failure is
 // a *PlaceError.
 func (p Place) ProveMode() error {
-	if p.Live.Mode&^0o777 == 0 {
+	if p.Live.Mode&^0o777 == 0 || p.Inside() { // a mount point keeps its own
 		return nil
 	}
 	if err := p.proveMode(); err != nil {
