@@ -72,7 +72,7 @@ func (r *rebuild) backOnce(ctx context.Context) error {
 	if err := r.unlockAll(); err != nil {
 		return err
 	}
-	state, err := r.exchanged()
+	state, err := r.j.exchanged()
 	if err != nil {
 		return err
 	}
@@ -132,20 +132,17 @@ func (r *rebuild) exchangeBack(ctx context.Context) error {
 	if err := r.lock(); err != nil {
 		return err
 	}
-	if err := r.j.evictOutside(); err != nil {
+	if err := r.j.exchangeBack(); err != nil {
 		return err
 	}
-	if _, err = datadir.Exchange(datadir.Undo(r.j.Live, r.j.Staged)); err == nil {
-		err = r.j.restoreOutside()
-	}
-	return errors.Join(err, r.unlockAll())
+	return r.unlockLive()
 }
 
 // newProcess finds the new server, nil where none runs. One that hangs in its
 // boot has no socket yet: then the lock on its data must be held by the very
 // process that the manager started.
 func (r *rebuild) newProcess(ctx context.Context) (*service.Process, error) {
-	p, err := service.FindProcess(ctx, service.Identify{Datadir: r.j.Live.Path, Socket: r.h.o.Socket, PIDFile: r.j.PIDFile})
+	p, err := service.FindProcess(ctx, service.Identify{Datadir: r.j.Live.Path, Home: r.j.home(), Socket: r.h.o.Socket, PIDFile: r.j.PIDFile})
 	if err == nil {
 		return p, nil
 	}
@@ -158,7 +155,7 @@ func (r *rebuild) newProcess(ctx context.Context) (*service.Process, error) {
 	case status.PID == 0:
 		return nil, err
 	}
-	return service.FindBooting(status.PID, r.j.Live.Path)
+	return service.FindBooting(status.PID, r.j.Live.Path, r.j.home())
 }
 
 // ours says that the new server is still as this rebuild started it: closed

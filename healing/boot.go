@@ -111,13 +111,11 @@ func (b *boot) finish() error {
 // writes the same journal.
 func (b *boot) swap() error {
 	began := time.Now()
-	for _, dir := range []string{b.j.Live.Path, b.j.Staged.Path} {
-		unlock, err := datadir.LockSystemTablespace(dir)
-		if err != nil {
-			return err
-		}
-		defer unlock() //nolint:errcheck // it ends with the process
+	locks, err := b.j.lock()
+	if err != nil {
+		return err
 	}
+	defer unlock(locks) //nolint:errcheck // they end with the process
 	if !b.j.at(watchdog.StepSwap) {
 		if err := b.note(func(j *Journal) { j.Step, j.Done = watchdog.StepSwap, false }); err != nil {
 			return err
@@ -140,10 +138,7 @@ func (b *boot) swap() error {
 // still before it is the sidecar's, which knows whether the new server was
 // taken into use.
 func (b *boot) open() error {
-	state, err := datadir.Exchanged(b.j.Live, b.j.Staged)
-	if b.j.Staged.Ino == 0 {
-		state, err = datadir.NotYet, nil
-	}
+	state, err := b.j.exchanged()
 	if err != nil {
 		return err
 	}

@@ -178,7 +178,11 @@ func (r *rebuild) otherMethod(ctx context.Context) bool {
 // own gives the copy the live datadir's owner, mode and label, and the files
 // that make it this server: its uuid, certificates and persisted settings.
 func (r *rebuild) own(context.Context) error {
-	return datadir.Own(r.j.Staged, r.place.Live, r.h.o.Preserve)
+	live := r.place.Live
+	if r.place.Inside() {
+		live.Mode &= 0o777 // of the copy only the entries are taken, and more may not be allowed
+	}
+	return datadir.Own(r.j.Staged, live, r.h.o.Preserve)
 }
 
 // owned says that the new datadir belongs to whom the old one belonged to.

@@ -69,6 +69,9 @@ func (l *Last) enough() error {
 	if dir.Ino != l.Inode {
 		return fmt.Errorf("%s is another directory than the one that it ran on", l.Datadir)
 	}
+	if err := hasSystem(service.HomeOf(l.Datadir, l.Paths)); err != nil {
+		return err
+	}
 	if l.Observation.Flavor == "mysql" {
 		if _, err := os.Lstat(filepath.Join(l.Datadir, "auto.cnf")); err != nil {
 			return fmt.Errorf("the copy would get another server_uuid: %w", err)
@@ -123,7 +126,7 @@ func (h *Healer) dead(ctx context.Context, last *Last) error {
 		}
 		return fmt.Errorf("its manager runs it (process %d, died %d times before)", status.PID, status.Deaths)
 	}
-	p, err := service.FindProcess(ctx, service.Identify{Datadir: last.Datadir, Socket: h.o.Socket, PIDFile: last.Paths["pid_file"]})
+	p, err := service.FindProcess(ctx, service.Identify{Datadir: last.Datadir, Home: service.HomeOf(last.Datadir, last.Paths), Socket: h.o.Socket, PIDFile: last.Paths["pid_file"]})
 	if err == nil {
 		pid := p.PID
 		return errors.Join(fmt.Errorf("process %d runs it, and its manager does not know of it", pid), p.Close())

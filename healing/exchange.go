@@ -10,9 +10,9 @@ import (
 // exchangeAll puts the copy in the place of the old data: the datadir by one
 // atomic exchange, and in between what lies elsewhere, entry by entry: old
 // entries out first, new ones in last, so that no old binary log ever lies
-// beside new data. Everything is told by inode: a process that finds it half
-// done does the rest. The old entries are in the journal before the first of
-// them is moved.
+// beside new data. A datadir that is a mount point goes entry by entry too.
+// Everything is told by inode: a process that finds it half done does the rest.
+// The old entries are in the journal before the first of them is moved.
 func exchangeAll(j *Journal, note func(func(*Journal)) error, at func(point string)) error {
 	if err := listOutside(j, note); err != nil {
 		return err
@@ -41,7 +41,7 @@ func listOutside(j *Journal, note func(func(*Journal)) error) error {
 	if !slices.ContainsFunc(j.Outside, func(o datadir.Outside) bool { return !o.Listed }) {
 		return nil
 	}
-	state, err := datadir.Exchanged(j.Live, j.Staged)
+	state, err := j.exchanged()
 	if err != nil {
 		return err
 	}
@@ -57,10 +57,38 @@ func listOutside(j *Journal, note func(func(*Journal)) error) error {
 	return note(func(j *Journal) { j.Outside = listed })
 }
 
+// whole is the datadir where it is moved entry by entry, nil where it is
+// exchanged at once.
+func (j *Journal) whole() *datadir.Outside {
+	if len(j.Outside) > 0 && j.Outside[0].Whole {
+		return &j.Outside[0]
+	}
+	return nil
+}
+
+// exchanged tells by inode whether the swap has taken place.
+func (j *Journal) exchanged() (datadir.State, error) {
+	if j.Staged.Ino == 0 {
+		return datadir.NotYet, nil
+	}
+	if whole := j.whole(); whole != nil {
+		return whole.State()
+	}
+	if live, err := datadir.RefOf(j.Live.Path); err == nil && live.Same(j.Live) {
+		return datadir.NotYet, nil
+	} else if err == nil && live.Same(j.Staged) {
+		return datadir.Done, nil
+	}
+	return datadir.Exchanged(j.Live, j.Staged)
+}
+
 // exchangeMarked exchanges the datadir with the copy. The copy carries the
 // marker too, until start takes it off: neither directory may be booted by
-// anybody in between.
+// anybody in between. One that is moved entry by entry has it all the while.
 func exchangeMarked(j *Journal) error {
+	if whole := j.whole(); whole != nil {
+		return errors.Join(datadir.Mark(j.Live.Path, "rebuild "+j.Record.ID), whole.MoveIn())
+	}
 	state, err := datadir.Exchanged(j.Live, j.Staged)
 	if err != nil {
 		return err
@@ -74,13 +102,27 @@ func exchangeMarked(j *Journal) error {
 	return err
 }
 
-// evictOutside takes the new server's entries away, before the datadir is
-// exchanged back: it has ended, and must not be started on what is left.
+// exchangeBack undoes exchangeAll once the new server has ended. Its entries
+// are taken away before anything old is back, those of the datadir last: until
+// then it is known what is left to do. Nobody may start on what there is in
+// between.
+func (j *Journal) exchangeBack() error {
+	if err := j.evictOutside(); err != nil {
+		return err
+	}
+	if j.whole() == nil {
+		if _, err := datadir.Exchange(datadir.Undo(j.Live, j.Staged)); err != nil {
+			return err
+		}
+	}
+	return j.restoreOutside()
+}
+
 func (j *Journal) evictOutside() error {
 	if err := datadir.Mark(j.Live.Path, "rebuild "+j.Record.ID); err != nil {
 		return err
 	}
-	for i := range j.Outside {
+	for i := range slices.Backward(j.Outside) {
 		if err := j.Outside[i].Evict(); err != nil {
 			return err
 		}
@@ -120,7 +162,7 @@ func (r *rebuild) placeOutside() error {
 		return err
 	}
 	placed := slices.Clone(r.j.Outside)
-	for i := range placed {
+	for i := range slices.Backward(placed) { // a whole datadir takes what is left
 		if err := placed[i].Place(r.j.Staged, r.h.o.MinFree); err != nil {
 			return err
 		}

@@ -178,16 +178,12 @@ func (r *rebuild) tidy(context.Context) error {
 	if scratch, err := r.place.Find(datadir.NameScratch); err == nil {
 		errs = append(errs, r.place.Discard(scratch))
 	}
-	state, err := r.exchanged()
+	state, err := r.j.exchanged()
 	switch {
 	case err != nil:
 		errs = append(errs, err)
 	case state == datadir.Done:
-		shelves, err := r.shelves()
-		if err == nil {
-			_, err = r.place.Quarantine(r.j.Record.ID, r.j.Live, shelves...)
-		}
-		errs = append(errs, err)
+		errs = append(errs, r.keepOld())
 	case r.j.Staged.Ino != 0:
 		errs = append(errs, r.place.Discard(r.j.Staged))
 	case r.j.Stood == watchdog.StepStage:
@@ -201,6 +197,23 @@ func (r *rebuild) tidy(context.Context) error {
 		errs = append(errs, r.clearOutside())
 	}
 	return errors.Join(errs...)
+}
+
+// keepOld puts the old datadir into quarantine. One that was moved entry by
+// entry lies there already, and what is left of the copy's directory goes.
+func (r *rebuild) keepOld() error {
+	old, left := r.j.Live, []datadir.Ref(nil)
+	shelves, err := r.shelves()
+	if err != nil {
+		return err
+	}
+	if r.j.whole() != nil {
+		old, shelves, left = shelves[0], shelves[1:], []datadir.Ref{r.j.Staged}
+	}
+	if _, err := r.place.Quarantine(r.j.Record.ID, old, shelves...); err != nil {
+		return err
+	}
+	return r.place.Discard(left...)
 }
 
 // prune keeps the quarantine within its bounds; what this rebuild set aside stays.
@@ -238,28 +251,6 @@ func (h *Healer) Housekeep(ctx context.Context) error {
 			h.o.Logger.Warn("quarantine not pruned", "error", err)
 		}
 	}
-}
-
-// exchanged tells by inode whether the swap has taken place.
-func (r *rebuild) exchanged() (datadir.State, error) {
-	if r.j.Staged.Ino == 0 {
-		return datadir.NotYet, nil
-	}
-	if live, err := datadir.RefOf(r.j.Live.Path); err == nil && live.Same(r.j.Live) {
-		return datadir.NotYet, nil
-	} else if err == nil && live.Same(r.j.Staged) {
-		return datadir.Done, nil
-	}
-	return datadir.Exchanged(r.j.Live, r.j.Staged)
-}
-
-func (r *rebuild) unlockAll() error {
-	var errs []error
-	for _, unlock := range r.unlock {
-		errs = append(errs, unlock())
-	}
-	r.unlock = nil
-	return errors.Join(errs...)
 }
 
 // passwordPath is where the source's password waits from stop to settle, for

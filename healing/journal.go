@@ -25,6 +25,7 @@ import (
 const (
 	journalFlat    = 1
 	journalOutside = 2 // with Outside
+	journalWhole   = 3 // with the datadir among them
 )
 
 // Journal is where a rebuild stands: one small file, replaced atomically and
@@ -77,6 +78,9 @@ func (j *Journal) save(stateDir string, now time.Time) error {
 	j.Version = journalFlat
 	if len(j.Outside) > 0 {
 		j.Version = journalOutside
+	}
+	if j.whole() != nil {
+		j.Version = journalWhole
 	}
 	j.Time = watchdog.StampOf(now)
 	b, err := json.MarshalIndent(j, "", "  ")
@@ -145,8 +149,8 @@ func loadJournal(stateDir string) (*Journal, error) {
 	if err := json.Unmarshal(b, j); err != nil {
 		return nil, fmt.Errorf("the journal %s is damaged (%w): nothing is done until a person has looked at the datadirs and removed it", journalPath(stateDir), err)
 	}
-	if j.Version != journalFlat && j.Version != journalOutside {
-		return nil, fmt.Errorf("the journal %s has version %d, this resilver writes %d: run the resilver that wrote it", journalPath(stateDir), j.Version, journalOutside)
+	if j.Version < journalFlat || j.Version > journalWhole {
+		return nil, fmt.Errorf("the journal %s has version %d, this resilver writes %d: run the resilver that wrote it", journalPath(stateDir), j.Version, journalWhole)
 	}
 	return j, nil
 }

@@ -153,7 +153,7 @@ func (k *Keeper) read(ctx context.Context, was Last) (Last, error) {
 	if err != nil {
 		return out, err
 	}
-	p, err := service.FindProcess(ctx, service.Identify{Datadir: was.Datadir, Socket: k.o.Socket, PIDFile: paths["pid_file"]})
+	p, err := service.FindProcess(ctx, service.Identify{Datadir: was.Datadir, Home: service.HomeOf(was.Datadir, paths), Socket: k.o.Socket, PIDFile: paths["pid_file"]})
 	if err != nil {
 		return out, err
 	}

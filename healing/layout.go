@@ -3,11 +3,14 @@ package healing
 import (
 	"bytes"
 	"fmt"
+	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 
 	"resilver/healing/datadir"
+	"resilver/healing/service"
 	"resilver/watchdog"
 )
 
@@ -25,16 +28,45 @@ const numbered = `\.\d{6,}`
 // roles are those of a server, by its variables. The old entries of each go
 // with the old datadir, also where a copy brings none.
 func roles(paths map[string]string, channel string) []role {
+	home, doublewrite := paths["innodb_data_home_dir"], paths["innodb_doublewrite_dir"]
+	if doublewrite == "" {
+		doublewrite = home // by the manual; 9.7.4 leaves them in the datadir
+	}
 	out := []role{
+		{"innodb_data_home_dir", home, systemFiles(paths), true},
 		{"innodb_log_group_home_dir", paths["innodb_log_group_home_dir"], []string{`#innodb_redo/`, `ib_logfile\d+`}, true},
 		{"innodb_undo_directory", paths["innodb_undo_directory"], []string{`undo_?\d{3}`, `undo_\d+_trunc\.log`, `.+\.ibu`}, true},
-		{"innodb_doublewrite_dir", paths["innodb_doublewrite_dir"], []string{`#ib_\d+_\d+\.b?dblwr`}, false},
+		{"innodb_doublewrite_dir", doublewrite, []string{`#ib_\d+_\d+\.b?dblwr`}, false},
 		{"aria_log_dir_path", paths["aria_log_dir_path"], []string{`aria_log_control`, `aria_log\.\d{8}`}, true},
 	}
 	out = append(out, logs("log_bin", paths, "")...)
 	out = append(out, logs("relay_log", paths, "")...)
 	if channel != "" {
 		out = append(out, logs("relay_log", paths, "-"+channel)...)
+	}
+	return out
+}
+
+// systemFiles are what lies in innodb_data_home_dir: the system and the
+// temporary tablespace, and the dump of the buffer pool, which is written under
+// another name first.
+func systemFiles(paths map[string]string) []string {
+	out := []string{`ib_buffer_pool`, `ib_buffer_pool\.incomplete`}
+	for _, name := range append(dataFiles(paths["innodb_data_file_path"]), dataFiles(paths["innodb_temp_data_file_path"])...) {
+		if !strings.ContainsRune(name, '/') {
+			out = append(out, regexp.QuoteMeta(name))
+		}
+	}
+	return out
+}
+
+// dataFiles are the names in a list such as ibdata1:50M;ibdata2:50M:autoextend.
+func dataFiles(list string) []string {
+	var out []string
+	for file := range strings.SplitSeq(list, ";") {
+		if name, _, _ := strings.Cut(file, ":"); name != "" {
+			out = append(out, name)
+		}
 	}
 	return out
 }
@@ -62,7 +94,7 @@ func logs(kind string, paths map[string]string, suffix string) []role {
 // moved names a place of the data or the logs that is another now, empty for
 // none.
 func moved(was, now map[string]string) string {
-	for _, name := range []string{"innodb_data_home_dir", "innodb_log_group_home_dir", "innodb_undo_directory", "innodb_doublewrite_dir",
+	for _, name := range []string{"innodb_data_home_dir", "innodb_data_file_path", "innodb_log_group_home_dir", "innodb_undo_directory", "innodb_doublewrite_dir",
 		"aria_log_dir_path", "log_bin_basename", "log_bin_index", "relay_log_basename", "relay_log_index", "relay_log_info_file"} {
 		if was[name] != now[name] {
 			return fmt.Sprintf("%s is %q, it was %q", name, now[name], was[name])
@@ -71,15 +103,25 @@ func moved(was, now map[string]string) string {
 	return ""
 }
 
-// fixed refuses a server that has elsewhere what must lie in its datadir.
+// fixed refuses a server that has elsewhere what must lie in its datadir, or a
+// system tablespace that cannot be told.
 func fixed(live string, paths map[string]string) error {
-	for name, dir := range map[string]string{
-		"innodb_data_home_dir": paths["innodb_data_home_dir"],
-		"relay_log_info_file":  filepath.Dir(paths["relay_log_info_file"]),
-	} {
-		if !sameDir(inside(live, dir), live) {
-			return &datadir.PlaceError{Reason: fmt.Sprintf("%s lies outside the datadir, at %s", name, paths[name])}
+	const info, list = "relay_log_info_file", "innodb_data_file_path"
+	if !sameDir(inside(live, filepath.Dir(paths[info])), live) {
+		return &datadir.PlaceError{Reason: fmt.Sprintf("%s lies outside the datadir, at %s", info, paths[info])}
+	}
+	for i, name := range dataFiles(paths[list]) {
+		if i == 0 && name != datadir.SystemTablespace || strings.ContainsRune(name, '/') {
+			return &datadir.PlaceError{Reason: fmt.Sprintf("%s is %s: its first file must be %s, and none may be at a path of its own", list, paths[list], datadir.SystemTablespace)}
 		}
+	}
+	return hasSystem(service.HomeOf(live, paths))
+}
+
+// hasSystem wants the system tablespace where the server says that it is.
+func hasSystem(home string) error {
+	if info, err := os.Lstat(filepath.Join(home, datadir.SystemTablespace)); err != nil || !info.Mode().IsRegular() {
+		return &datadir.PlaceError{Reason: fmt.Sprintf("no file %s in %s", datadir.SystemTablespace, home)}
 	}
 	return nil
 }
@@ -88,13 +130,23 @@ func fixed(live string, paths map[string]string) error {
 var plainChannel = regexp.MustCompile(`^[a-z0-9_]*$`)
 
 // outside finds the directories outside the datadir that hold some of the
-// server's data or logs. What cannot be told apart or moved is a
-// *datadir.PlaceError.
+// server's data or logs; the datadir comes first where it is moved like them.
+// What cannot be told apart or moved is a *datadir.PlaceError.
 func outside(p datadir.Place, paths map[string]string, channel string) ([]datadir.Outside, error) {
 	if err := fixed(p.Live.Path, paths); err != nil {
 		return nil, err
 	}
 	var out []datadir.Outside
+	if p.Inside() {
+		whole, err := datadir.Whole(p)
+		if err == nil {
+			err = ignored(paths)
+		}
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, whole)
+	}
 	for _, r := range roles(paths, channel) {
 		dir := inside(p.Live.Path, r.dir)
 		if sameDir(dir, p.Live.Path) {
@@ -112,6 +164,18 @@ func outside(p datadir.Place, paths map[string]string, channel string) ([]datadi
 		}
 	}
 	return out, nil
+}
+
+// ignored wants MariaDB to take no directory of resilver's in its datadir for a
+// schema: mariadb-upgrade fails at one, and a backup carries it along. MySQL
+// has no such variable, and takes no hidden directory for anything.
+func ignored(paths map[string]string) error {
+	const variable = "ignore_db_dirs"
+	names, is := paths[variable]
+	if is && !slices.Contains(strings.Split(names, ","), datadir.NameOutside) {
+		return &datadir.PlaceError{Reason: fmt.Sprintf("the datadir is a mount point, so that a copy is staged in %s inside it, which this server takes for a schema: add %s=%s to its option file and restart it", datadir.NameOutside, variable, datadir.NameOutside)}
+	}
+	return nil
 }
 
 // join adds a directory, or what is the server's in one that is known.

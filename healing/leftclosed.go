@@ -35,7 +35,11 @@ func (r *rebuild) keepClosed(context.Context) error {
 	if err != nil {
 		return err
 	}
-	b, err := json.Marshal(leftClosed{Rebuild: r.j.Record.ID, Datadir: datadir.Ref{Path: r.j.Live.Path, Dev: r.j.Staged.Dev, Ino: r.j.Staged.Ino},
+	now := r.j.Staged
+	if r.j.whole() != nil {
+		now = r.j.Live
+	}
+	b, err := json.Marshal(leftClosed{Rebuild: r.j.Record.ID, Datadir: datadir.Ref{Path: r.j.Live.Path, Dev: now.Dev, Ino: now.Ino},
 		OfflineMode: offline, Persisted: persisted})
 	if err != nil {
 		return fmt.Errorf("note that the copy is closed: %w", err)

@@ -86,7 +86,7 @@ func (r *rebuild) howItRuns(ctx context.Context, facts watchdog.Facts) (program 
 	if err != nil {
 		return program, source, err
 	}
-	if r.process, err = r.h.identify(ctx, facts.Self, r.paths["pid_file"]); err != nil {
+	if r.process, err = r.h.identify(ctx, facts.Self, r.paths["pid_file"], r.paths); err != nil {
 		return program, source, err
 	}
 	program, err = r.process.Program()
@@ -169,8 +169,8 @@ func mayPass(failing []watchdog.Guard) bool {
 }
 
 // identify finds the live server's process beyond doubt.
-func (h *Healer) identify(ctx context.Context, obs watchdog.Observation, pidFile string) (*service.Process, error) {
-	return service.FindProcess(ctx, service.Identify{Datadir: obs.Datadir, Socket: h.o.Socket, PIDFile: pidFile})
+func (h *Healer) identify(ctx context.Context, obs watchdog.Observation, pidFile string, paths map[string]string) (*service.Process, error) {
+	return service.FindProcess(ctx, service.Identify{Datadir: obs.Datadir, Home: service.HomeOf(obs.Datadir, paths), Socket: h.o.Socket, PIDFile: pidFile})
 }
 
 // find identifies the live server's process, with the pid file that the server
@@ -180,7 +180,7 @@ func (h *Healer) find(ctx context.Context, obs watchdog.Observation) (*service.P
 	if err != nil {
 		return nil, err
 	}
-	return h.identify(ctx, obs, paths["pid_file"])
+	return h.identify(ctx, obs, paths["pid_file"], paths)
 }
 
 // arguments are the options on the live server's command line.

@@ -52,7 +52,7 @@ type rebuild struct {
 	process  *service.Process
 	closed   *replica.Closed // the live server, closed by stop
 	password secret.Secret
-	unlock   []func() error
+	locks    []held            // on the old and the new data
 	fitness  method.Facts      // of this server, for the methods
 	staged   method.Copy       // with what was reported of it
 	paths    map[string]string // the live server's variables that name places on disk

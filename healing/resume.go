@@ -57,7 +57,7 @@ func (r *rebuild) resume() {
 // is tried again, because the replica may be away.
 func (r *rebuild) findPlace() bool {
 	for r.j.Live.Path != "" {
-		place, err := datadir.PlaceFor(r.j.Live.Path, r.j.Staging)
+		place, err := r.j.place()
 		if err == nil {
 			r.place = place
 			return true
@@ -70,6 +70,18 @@ func (r *rebuild) findPlace() bool {
 		}
 	}
 	return true
+}
+
+// place is where preflight laid the directories out. In the middle of a swap
+// a datadir that is moved entry by entry cannot be looked into.
+func (j *Journal) place() (datadir.Place, error) {
+	if j.whole() == nil {
+		return datadir.PlaceFor(j.Live.Path, j.Staging)
+	}
+	if now, err := datadir.RefOf(j.Live.Path); err != nil || !now.Same(j.Live) {
+		return datadir.Place{}, errors.Join(fmt.Errorf("%w: is %s mounted?", datadir.ErrOther, j.Live.Path), err)
+	}
+	return datadir.PlaceInside(j.Was), nil
 }
 
 // goOn finishes, or undoes, what stands between stop and verify. The swap is

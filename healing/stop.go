@@ -161,15 +161,3 @@ func (r *rebuild) end(ctx context.Context) error {
 	r.closed = nil
 	return r.lock()
 }
-
-// lock keeps any mysqld from opening either datadir.
-func (r *rebuild) lock() error {
-	for _, dir := range []string{r.j.Live.Path, r.j.Staged.Path} {
-		unlock, err := datadir.LockSystemTablespace(dir)
-		if err != nil {
-			return errors.Join(err, r.unlockAll())
-		}
-		r.unlock = append(r.unlock, unlock)
-	}
-	return nil
-}

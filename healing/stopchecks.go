@@ -44,7 +44,7 @@ func (r *rebuild) still(ctx context.Context) (dead bool, err error) {
 		err = r.unmoved(paths)
 	}
 	if err == nil {
-		r.process, err = r.h.identify(ctx, facts.Self, r.j.PIDFile)
+		r.process, err = r.h.identify(ctx, facts.Self, r.j.PIDFile, paths)
 	}
 	return false, err
 }

@@ -18,7 +18,7 @@ func (r *rebuild) swap(context.Context) error {
 // manager; one that dies three times, or does not answer in time, is exchanged
 // for the old one again.
 func (r *rebuild) start(ctx context.Context) error {
-	if err := errors.Join(datadir.Unmark(r.j.Live.Path), r.unlockAll()); err != nil {
+	if err := errors.Join(datadir.Unmark(r.j.Live.Path), r.unlockLive()); err != nil {
 		return err
 	}
 	if err := r.h.o.Service.Start(ctx); err != nil {

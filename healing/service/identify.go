@@ -22,8 +22,18 @@ const dialTimeout = 2 * time.Second
 // at least one of the others.
 type Identify struct {
 	Datadir string
+	Home    string // where the system tablespace lies, innodb_data_home_dir; empty: in Datadir
 	Socket  string
 	PIDFile string
+}
+
+// HomeOf is the Home of a server on that datadir with these variables.
+func HomeOf(datadir string, variables map[string]string) string {
+	home := variables["innodb_data_home_dir"]
+	if !filepath.IsAbs(home) {
+		home = filepath.Join(datadir, home)
+	}
+	return filepath.Clean(home)
 }
 
 // witness is one trace: the process it names, nobody, or why it cannot tell.
@@ -62,7 +72,10 @@ func FindProcess(ctx context.Context, id Identify) (*Process, error) {
 
 func identify(ctx context.Context, id Identify) (int, error) {
 	var all []witness
-	all = append(all, lockWitness(id.Datadir))
+	if id.Home == "" {
+		id.Home = id.Datadir
+	}
+	all = append(all, lockWitness(id.Home))
 	if id.Socket != "" {
 		all = append(all, socketWitness(ctx, id.Socket))
 	}
@@ -197,9 +210,9 @@ func peer(conn *net.UnixConn) (*unix.Ucred, error) {
 }
 
 // lockWitness asks who holds InnoDB's lock on the system tablespace.
-func lockWitness(datadir string) witness {
+func lockWitness(home string) witness {
 	w := witness{name: "lock on the datadir"}
-	path := filepath.Join(datadir, "ibdata1")
+	path := filepath.Join(home, "ibdata1")
 	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if errors.Is(err, fs.ErrNotExist) {
 		return w
@@ -235,9 +248,10 @@ func worksIn(pid int, datadir string) bool {
 
 // FindBooting takes the manager's word for which process is the server where
 // it has neither socket nor pid file yet: its child must hold the lock on the
-// datadir, or work in it, and nobody else may hold the lock.
-func FindBooting(pid int, datadir string) (*Process, error) {
-	lock := lockWitness(datadir)
+// datadir, or work in it, and nobody else may hold the lock. Home is as
+// Identify has it.
+func FindBooting(pid int, datadir, home string) (*Process, error) {
+	lock := lockWitness(home)
 	switch {
 	case lock.unknown != nil:
 		return nil, fmt.Errorf("find mysqld: %w: the %s cannot tell: %w", ErrUnsure, lock.name, lock.unknown)

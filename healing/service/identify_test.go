@@ -103,6 +103,42 @@ func TestFindProcess(t *testing.T) {
 	}
 }
 
+// TestFindProcessByItsHome: the lock is looked for where the system tablespace
+// lies; without it socket or pid file alone would be no proof.
+func TestFindProcessByItsHome(t *testing.T) {
+	s := newServer(t)
+	home := filepath.Join(filepath.Dir(s.datadir), "home")
+	space := filepath.Join(s.datadir, "ibdata1")
+	must(t, os.Mkdir(home, 0o755))
+	must(t, os.Rename(space, filepath.Join(home, "ibdata1")))
+	must(t, os.Symlink(filepath.Join(home, "ibdata1"), space)) // the way there for the fake server
+	cmd := s.run(t)
+	must(t, os.Remove(space))
+	for _, id := range []Identify{
+		{Datadir: s.datadir, Home: home, Socket: s.id.Socket},
+		{Datadir: s.datadir, Home: home, PIDFile: s.id.PIDFile},
+	} {
+		p, err := FindProcess(t.Context(), id)
+		must(t, err)
+		if p.PID != cmd.Process.Pid {
+			t.Errorf("found %d, want %d", p.PID, cmd.Process.Pid)
+		}
+		must(t, p.Close())
+		id.Home = ""
+		if _, err := FindProcess(t.Context(), id); !errors.Is(err, ErrUnsure) {
+			t.Errorf("without its home: %v", err)
+		}
+	}
+	if _, err := FindBooting(cmd.Process.Pid+1, s.datadir, home); !errors.Is(err, ErrUnsure) {
+		t.Errorf("another process holds the lock: %v", err)
+	}
+	for value, want := range map[string]string{"": "/d", "./": "/d", "/h/": "/h", "../h": "/h"} {
+		if got := HomeOf("/d/", map[string]string{"innodb_data_home_dir": value}); got != want {
+			t.Errorf("innodb_data_home_dir=%s: %s, want %s", value, got, want)
+		}
+	}
+}
+
 // TestFindProcessAfterAReboot: a pid file that is left over names an unrelated
 // process; a left-over socket nobody.
 func TestFindProcessAfterAReboot(t *testing.T) {

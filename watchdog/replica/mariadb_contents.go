@@ -65,7 +65,7 @@ func (mariaDB) missingForDonor(ctx context.Context, ss *session, account string)
 // value is empty or relative to the datadir. (MariaDB 10.11, SHOW VARIABLES.)
 var mariadbPaths = []string{
 	"aria_log_dir_path", "basedir", "character_sets_dir", "datadir", "general_log_file", "init_file",
-	"innodb_data_file_path", "innodb_data_home_dir", "innodb_log_group_home_dir", "innodb_temp_data_file_path",
+	"ignore_db_dirs", "innodb_data_file_path", "innodb_data_home_dir", "innodb_log_group_home_dir", "innodb_temp_data_file_path",
 	"innodb_tmpdir", "innodb_undo_directory", "lc_messages_dir", "log_bin_basename", "log_bin_index", "log_error",
 	"log_slow_query_file", "pid_file", "plugin_dir", "relay_log_basename", "relay_log_index", "relay_log_info_file",
 	"secure_file_priv", "slave_load_tmpdir", "slow_query_log_file", "socket", "ssl_ca", "ssl_capath", "ssl_cert",

@@ -70,7 +70,7 @@ func (s *Sidecar) liveServer(ctx context.Context) (method.LiveServer, error) {
 	if err != nil {
 		return method.LiveServer{}, err
 	}
-	p, err := service.FindProcess(ctx, service.Identify{Datadir: obs.Datadir, Socket: s.cfg.MySQL.Socket, PIDFile: paths["pid_file"]})
+	p, err := service.FindProcess(ctx, service.Identify{Datadir: obs.Datadir, Home: service.HomeOf(obs.Datadir, paths), Socket: s.cfg.MySQL.Socket, PIDFile: paths["pid_file"]})
 	if err != nil {
 		return method.LiveServer{}, err
 	}

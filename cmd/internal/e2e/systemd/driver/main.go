@@ -105,7 +105,7 @@ func find(ctx context.Context, s *service.Systemd, id service.Identify) (*servic
 		}
 		st, asked := s.Status(ctx)
 		if asked == nil && st.PID != 0 {
-			if p, booting := service.FindBooting(st.PID, id.Datadir); booting == nil {
+			if p, booting := service.FindBooting(st.PID, id.Datadir, id.Datadir); booting == nil {
 				return p, nil
 			}
 		}
