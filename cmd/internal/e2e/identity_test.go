@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -19,7 +18,7 @@ type identity struct {
 	uuid, serverID, source string // MariaDB has no uuid
 	uid, gid               uint32
 	mode                   os.FileMode
-	inode                  uint64
+	inode                  uint64 // of the data, see dataOf
 }
 
 func identityOf(t *testing.T, n *lab.Node) identity {
@@ -40,8 +39,16 @@ func identityOf(t *testing.T, n *lab.Node) identity {
 	info, err := os.Stat(n.Datadir)
 	must(t, err)
 	st := info.Sys().(*syscall.Stat_t)
-	id.uid, id.gid, id.mode, id.inode = st.Uid, st.Gid, info.Mode(), st.Ino
+	id.uid, id.gid, id.mode = st.Uid, st.Gid, info.Mode()
+	id.inode = dataOf(t, n)
 	return id
+}
+
+// dataOf is the identity of a node's data on disk: of the schema mysql, which
+// comes and goes with them in every layout.
+func dataOf(t *testing.T, n *lab.Node) uint64 {
+	t.Helper()
+	return identityOfDir(t, filepath.Join(n.Datadir, "mysql"))
 }
 
 // unchanged checks that the rebuilt node is who it was, on another directory.
@@ -49,13 +56,15 @@ func (id identity) unchanged(t *testing.T, n *lab.Node) {
 	t.Helper()
 	now := identityOf(t, n)
 	if now.inode == id.inode {
-		t.Errorf("%s: the datadir is still the old one", n.Name)
+		t.Errorf("%s: the data are still the old ones", n.Name)
 	}
 	now.inode = id.inode
 	if now != id {
 		t.Errorf("%s: it was %+v, it is %+v", n.Name, id, now)
 	}
-	owned(t, strings.TrimSuffix(areaOf(t, n), ".resilver"), id.uid, id.gid)
+	real, err := filepath.EvalSymlinks(n.Datadir)
+	must(t, err)
+	owned(t, real, id.uid, id.gid)
 	if _, err := os.Stat(filepath.Join(n.Datadir, "resilver.no-start")); err == nil {
 		t.Errorf("%s: the start guard's marker is still there", n.Name)
 	}
@@ -65,16 +74,19 @@ func (id identity) unchanged(t *testing.T, n *lab.Node) {
 func (id identity) untouched(t *testing.T, n *lab.Node) {
 	t.Helper()
 	if now := identityOf(t, n); now.inode != id.inode || now.uuid != id.uuid {
-		t.Errorf("%s: its datadir was replaced", n.Name)
+		t.Errorf("%s: its data were replaced", n.Name)
 	}
 }
 
 // owned checks each file below dir.
 func owned(t *testing.T, dir string, uid, gid uint32) {
 	t.Helper()
-	must(t, filepath.WalkDir(dir, func(path string, _ os.DirEntry, err error) error {
+	must(t, filepath.WalkDir(dir, func(path string, e os.DirEntry, err error) error {
 		if err != nil {
 			return nil // a running server removes files
+		}
+		if name := e.Name(); name == "lost+found" || name == ".resilver" {
+			return filepath.SkipDir // not the server's
 		}
 		info, err := os.Lstat(path)
 		if err != nil {
@@ -99,10 +111,8 @@ func quarantined(t *testing.T, n *lab.Node, id identity, rebuild string) {
 	t.Helper()
 	area := areaOf(t, n)
 	old := filepath.Join(area, "old", rebuild)
-	info, err := os.Stat(old)
-	must(t, err)
-	if ino := info.Sys().(*syscall.Stat_t).Ino; ino != id.inode {
-		t.Errorf("%s is inode %d, the old datadir was %d", old, ino, id.inode)
+	if ino := identityOfDir(t, filepath.Join(old, "mysql")); ino != id.inode {
+		t.Errorf("mysql in %s is inode %d, the old one was %d", old, ino, id.inode)
 	}
 	for _, name := range wholeFiles[n.Engine()] {
 		_, err := os.Stat(filepath.Join(old, name))
@@ -118,11 +128,15 @@ func quarantined(t *testing.T, n *lab.Node, id identity, rebuild string) {
 	}
 }
 
-// areaOf is the staging area beside a node's datadir, behind links.
+// areaOf is the staging area beside a node's datadir, behind links, or in one
+// that is a mount point.
 func areaOf(t *testing.T, n *lab.Node) string {
 	t.Helper()
 	real, err := filepath.EvalSymlinks(n.Datadir)
 	must(t, err)
+	if n.Layout() == lab.LayoutMount {
+		return filepath.Join(real, ".resilver")
+	}
 	return real + ".resilver"
 }
 

@@ -15,8 +15,9 @@ import (
 	"resilver/watchdog"
 )
 
-// The servers of these proofs have binary and relay logs, redo, undo and what
-// else can be outside their datadir, beside files of others.
+// The servers of these proofs have binary and relay logs, the system
+// tablespace, redo, undo and what else can be outside their datadir, beside
+// files of others.
 
 func TestMySQLLayout(t *testing.T) { layout(t, lab.MySQL) }
 
@@ -143,12 +144,7 @@ func rolledBackWhole(t *testing.T, c *lab.Cluster, n *lab.Node, foreign contents
 	breakIt(t, c, n, "row-missing")
 	reached(t, gate)
 	old := lastShelf(t, n)
-	for _, name := range []string{"mysql.ibd", "ibdata1"} {
-		if _, err := os.Stat(filepath.Join(n.Datadir, name)); err == nil {
-			must(t, os.Truncate(filepath.Join(n.Datadir, name), 0))
-			break
-		}
-	}
+	must(t, os.Truncate(filepath.Join(n.InnoDBDir(), "ibdata1"), 0))
 	must(t, os.WriteFile(gate, nil, 0o644))
 	r := ended(t, n, 4, 4*time.Minute)
 	if r.Outcome != watchdog.RolledBack {
@@ -180,7 +176,7 @@ type contents map[string]string
 func plantForeign(t *testing.T, n *lab.Node) contents {
 	t.Helper()
 	all := contents{filepath.Join(n.InnoDBDir(), "undo_notes.txt"): ""}
-	for _, name := range []string{"log/binlog.000001.gz", "log/binlog.old.000002", "log/binlog2.index", "log/relay", "ib/ib_logfile.bak", "ib/xundo_001", "ib/#ib_16384.dblwr"} {
+	for _, name := range []string{"log/binlog.000001.gz", "log/binlog.old.000002", "log/binlog2.index", "log/relay", "ib/ib_logfile.bak", "ib/ibdata1.bak", "ib/ibdata2", "ib/xundo_001", "ib/#ib_16384.dblwr"} {
 		path := filepath.Join(filepath.Dir(n.Datadir), name)
 		must(t, os.WriteFile(path, []byte(name), 0o644))
 		all[path] = ""
@@ -206,7 +202,7 @@ func (c contents) untouched(t *testing.T) {
 // inodes are the server's entries outside its datadir, by path below home.
 type inodes map[string]uint64
 
-var serversOwn = regexp.MustCompile(`^(log/(binlog|relay)(\.\d{6}|\.index|\.state)|ib/(#innodb_redo|ib_logfile0|undo_?00\d|#ib_16384_\d+\.dblwr|aria_log_control|aria_log\.\d{8}))$`)
+var serversOwn = regexp.MustCompile(`^(log/(binlog|relay)(\.\d{6}|\.index|\.state)|ib/(#innodb_redo|ib_logfile0|undo_?00\d|ibdata1|ib_buffer_pool|#ib_16384_\d+\.dblwr|aria_log_control|aria_log\.\d{8}))$`)
 
 func entriesElsewhere(t *testing.T, n *lab.Node) inodes {
 	t.Helper()
@@ -282,10 +278,7 @@ func (old inodes) back(t *testing.T, n *lab.Node) {
 // rebuild is settled: its outcome can be seen before.
 func noneLeft(t *testing.T, n *lab.Node) {
 	t.Helper()
-	must(t, lab.WaitFor(t.Context(), time.Minute, n.Name+" to settle its rebuild", func(context.Context) (bool, string) {
-		_, err := os.Stat(filepath.Join(n.StateDir(), "journal.json"))
-		return err != nil, "its journal is there"
-	}))
+	settled(t, n)
 	for _, dir := range []string{n.LogDir(), n.InnoDBDir()} {
 		entries, err := os.ReadDir(filepath.Join(dir, ".resilver", "new"))
 		must(t, err)
@@ -293,6 +286,14 @@ func noneLeft(t *testing.T, n *lab.Node) {
 			t.Errorf("%s: %d entries are left in %s/.resilver/new", n.Name, len(entries), dir)
 		}
 	}
+}
+
+func settled(t *testing.T, n *lab.Node) {
+	t.Helper()
+	must(t, lab.WaitFor(t.Context(), time.Minute, n.Name+" to settle its rebuild", func(context.Context) (bool, string) {
+		_, err := os.Stat(filepath.Join(n.StateDir(), "journal.json"))
+		return err != nil, "its journal is there"
+	}))
 }
 
 // replicatesOn checks that the rebuilt server writes its binary log at the old

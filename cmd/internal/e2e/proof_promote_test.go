@@ -66,7 +66,7 @@ func promotedAt(t *testing.T, engine, point string) {
 	if now := n.PID(lab.Mysqld); now != pid {
 		t.Errorf("mysqld is process %d, it was %d: it was ended", now, pid)
 	}
-	if ino := statOf(t, n); ino != before.inode {
+	if ino := dataOf(t, n); ino != before.inode {
 		t.Error("the promoted node's datadir was replaced")
 	}
 	doors(t, n, primaryDoors)

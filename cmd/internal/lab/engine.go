@@ -34,6 +34,7 @@ type engine struct {
 	// logs, and splitOptions what more says so.
 	split        []string
 	splitOptions func(n *Node) []string
+	mountOptions []string // for LayoutMount
 
 	// initialise makes an empty datadir where the option file says.
 	initialise func(ctx context.Context, s *Server, id identity, optionFile string) error

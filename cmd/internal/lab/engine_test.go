@@ -23,3 +23,16 @@ func TestPositionsMissing(t *testing.T) {
 		}
 	}
 }
+
+func TestLayouts(t *testing.T) {
+	for _, name := range Layouts() {
+		if err := checkLayout(name, identity{root: true}); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	for name, id := range map[string]identity{"square": {root: true}, "": {root: true}, LayoutMount: {}} {
+		if err := checkLayout(name, id); err == nil {
+			t.Errorf("layout %q is taken from %+v", name, id)
+		}
+	}
+}

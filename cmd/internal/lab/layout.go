@@ -3,17 +3,40 @@ package lab
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
 )
+
+// Layouts are the names of the layouts.
+func Layouts() []string { return []string{LayoutFlat, LayoutSplit, LayoutMount} }
 
 // LayoutFlat is the layout in which everything lies in the datadir.
 const LayoutFlat = "flat"
 
 // LayoutSplit is the layout in which a symbolic link leads to the datadir, and
-// logs, redo and undo lie outside it: the binary and relay logs beside the
-// error log, the rest in a directory with a file of somebody else's.
+// logs, the system tablespace, redo and undo lie outside it: the binary and
+// relay logs beside the error log, the rest in a directory with a file of
+// somebody else's.
 const LayoutSplit = "split"
+
+// LayoutMount is the layout in which the datadir is a mount point: a directory
+// beside it is bound to it. Only root can have it.
+const LayoutMount = "mount"
+
+func checkLayout(name string, id identity) error {
+	switch {
+	case !slices.Contains(Layouts(), name):
+		return fmt.Errorf("layout %q: want %s", name, strings.Join(Layouts(), ", "))
+	case name == LayoutMount && !id.root:
+		return fmt.Errorf("layout %s: only root can mount", name)
+	}
+	return nil
+}
 
 // LogDir and InnoDBDir are where a server of LayoutSplit has what lies
 // outside its datadir.
@@ -26,12 +49,16 @@ func (n *Node) TablesDir() string { return filepath.Join(n.dir, "tables") }
 
 // layoutOptions say where the server finds its files.
 func (n *Node) layoutOptions() []string {
-	if n.cluster.setup.Layout != LayoutSplit {
+	switch n.cluster.setup.Layout {
+	case LayoutFlat:
 		return []string{"log_bin=binlog", "relay_log=relay"}
+	case LayoutMount:
+		return append([]string{"log_bin=binlog", "relay_log=relay"}, n.cluster.engine.mountOptions...)
 	}
 	return append([]string{
 		"log_bin=" + filepath.Join(n.LogDir(), "binlog"),
 		"relay_log=" + filepath.Join(n.LogDir(), "relay"),
+		"innodb_data_home_dir=" + n.InnoDBDir(),
 		"innodb_log_group_home_dir=" + n.InnoDBDir(),
 		"innodb_undo_directory=" + n.InnoDBDir(),
 	}, n.cluster.engine.splitOptions(n)...)
@@ -39,7 +66,10 @@ func (n *Node) layoutOptions() []string {
 
 // scatter moves out of the flat datadir what the layout has elsewhere.
 func (n *Node) scatter() error {
-	if n.cluster.setup.Layout != LayoutSplit {
+	switch n.cluster.setup.Layout {
+	case LayoutMount:
+		return n.bind()
+	case LayoutFlat:
 		return nil
 	}
 	for _, dir := range []string{n.InnoDBDir(), n.TablesDir()} {
@@ -47,7 +77,7 @@ func (n *Node) scatter() error {
 			return err
 		}
 	}
-	for _, pattern := range n.cluster.engine.split {
+	for _, pattern := range append([]string{"ibdata1", "ib_buffer_pool"}, n.cluster.engine.split...) {
 		found, err := filepath.Glob(filepath.Join(n.Datadir, pattern))
 		if err != nil {
 			return fmt.Errorf("split the datadir: %w", err)
@@ -68,6 +98,54 @@ func (n *Node) scatter() error {
 	}
 	if err := os.WriteFile(filepath.Join(n.InnoDBDir(), "undo_notes.txt"), []byte("somebody else's\n"), 0o644); err != nil {
 		return fmt.Errorf("split the datadir: %w", err)
+	}
+	return nil
+}
+
+// volume is the directory that is bound to the datadir of LayoutMount.
+func (n *Node) volume() string { return filepath.Join(n.dir, "volume") }
+
+// bind makes the datadir a mount point.
+func (n *Node) bind() error {
+	if err := os.Rename(n.Datadir, n.volume()); err != nil {
+		return fmt.Errorf("make a volume of the datadir: %w", err)
+	}
+	// What mkfs leaves at the top of a file system, and nobody else may read.
+	if err := os.Mkdir(filepath.Join(n.volume(), "lost+found"), 0o700); err != nil {
+		return fmt.Errorf("make a volume of the datadir: %w", err)
+	}
+	if err := os.Mkdir(n.Datadir, 0o700); err != nil {
+		return fmt.Errorf("make a mount point: %w", err)
+	}
+	return n.mount()
+}
+
+// mount binds the volume where it is not, as after a reboot.
+func (n *Node) mount() error {
+	if n.cluster.setup.Layout != LayoutMount {
+		return nil
+	}
+	volume, err := os.Stat(n.volume())
+	if err != nil {
+		return fmt.Errorf("mount the datadir: %w", err)
+	}
+	if now, err := os.Stat(n.Datadir); err == nil && os.SameFile(now, volume) {
+		return nil
+	}
+	if err := unix.Mount(n.volume(), n.Datadir, "", unix.MS_BIND, ""); err != nil {
+		return fmt.Errorf("mount the datadir: %w", err)
+	}
+	return nil
+}
+
+// unmount takes it off again, so that the lab's directory can be removed.
+func (n *Node) unmount() error {
+	if n.cluster.setup.Layout != LayoutMount {
+		return nil
+	}
+	err := unix.Unmount(n.Datadir, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)
+	if err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, fs.ErrNotExist) { // EINVAL: nothing is mounted there
+		return fmt.Errorf("unmount %s: %w", n.Datadir, err)
 	}
 	return nil
 }

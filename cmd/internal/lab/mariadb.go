@@ -26,6 +26,7 @@ func mariadbEngine() *engine {
 		splitOptions: func(n *Node) []string {
 			return []string{"innodb_undo_tablespaces=2", "aria_log_dir_path=" + n.InnoDBDir()}
 		},
+		mountOptions:   []string{"ignore_db_dirs=.resilver", "ignore_db_dirs=lost+found"},
 		redoOption:     "innodb_log_file_size",
 		replicaOptions: []string{"read_only=ON"},
 		seededOptions:  []string{fmt.Sprintf("innodb_log_file_size=%d", redoCapacity)},

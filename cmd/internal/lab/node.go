@@ -71,6 +71,12 @@ func newNode(c *Cluster, dir string, subnet, index int) (*Node, error) {
 // Engine is what the node's server is: MySQL or MariaDB.
 func (n *Node) Engine() string { return n.cluster.Engine() }
 
+// Layout is where the node's server has its files.
+func (n *Node) Layout() string { return n.cluster.setup.Layout }
+
+// Program is the server that runs on the node.
+func (n *Node) Program() string { return n.cluster.setup.Mysqld }
+
 // OptionFile is the path of the node's my.cnf.
 func (n *Node) OptionFile() string { return filepath.Join(n.dir, "my.cnf") }
 

@@ -43,6 +43,9 @@ func (n *Node) StartServer(ctx context.Context) error {
 
 // launchServer starts what is missing; nil where nothing is.
 func (n *Node) launchServer(ctx context.Context) (ended <-chan struct{}, err error) {
+	if err := n.mount(); err != nil {
+		return nil, err
+	}
 	c := n.cluster
 	mysqld := []string{c.setup.Mysqld, "--defaults-file=" + n.OptionFile(), "--user=" + c.id.OS}
 	if c.setup.Resilver == "" {
@@ -180,6 +183,9 @@ func (c *Cluster) Down(ctx context.Context) error {
 		}
 	}
 	errs = append(errs, c.killStrays(ctx), c.Close())
+	for _, n := range c.Nodes {
+		errs = append(errs, n.unmount())
+	}
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("end the lab: %w", err)
 	}

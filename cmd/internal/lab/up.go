@@ -15,7 +15,7 @@ import (
 type Options struct {
 	Nodes  int    // 0: 3
 	Engine string // mysql | mariadb; empty: mysql
-	Layout string // flat | split; empty: flat
+	Layout string // flat | split | mount; empty: flat
 	Dir    string // must not exist, or be empty
 	// Set are keys of the sidecars' configuration by dotted path, such as
 	// "policy.broken_for": "10s", with values as YAML.
@@ -53,12 +53,8 @@ func (o *Options) check() error {
 	if _, err := engineOf(o.Engine); err != nil {
 		errs = append(errs, err)
 	}
-	switch o.Layout {
-	case "":
+	if o.Layout == "" {
 		o.Layout = LayoutFlat
-	case LayoutFlat, LayoutSplit:
-	default:
-		errs = append(errs, fmt.Errorf("layout %q: want %s or %s", o.Layout, LayoutFlat, LayoutSplit))
 	}
 	if o.PoolMB == 0 {
 		o.PoolMB = 128
@@ -99,6 +95,9 @@ func Up(ctx context.Context, o Options) (_ *Cluster, err error) {
 	}
 	id, err := whoami()
 	if err != nil {
+		return nil, err
+	}
+	if err := checkLayout(o.Layout, id); err != nil {
 		return nil, err
 	}
 	server, err := Servers(ctx, o.Engine, o.Out)
