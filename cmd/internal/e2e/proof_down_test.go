@@ -24,7 +24,7 @@ import (
 // At last the primary dies like that, and is never rebuilt.
 func TestDownHeal(t *testing.T) {
 	t.Parallel()
-	c, n := downHeal(t, lab.MySQL)
+	c, n := downHeal(t, lab.Options{Engine: lab.MySQL})
 	db1, db3 := c.Node(1), c.Node(3)
 	dir := statOf(t, db1)
 	ruin(t, db1)
@@ -41,13 +41,15 @@ func TestDownHeal(t *testing.T) {
 	}
 }
 
+// TestMariaDBDownHeal: the same where logs and system tablespace, by which a
+// server is known to be dead, lie outside its datadir.
 func TestMariaDBDownHeal(t *testing.T) {
 	t.Parallel()
-	downHeal(t, lab.MariaDB)
+	downHeal(t, lab.Options{Engine: lab.MariaDB, Layout: lab.LayoutSplit})
 }
 
-func downHeal(t *testing.T, engine string) (*lab.Cluster, *lab.Node) {
-	c := upOn(t, engine, nil)
+func downHeal(t *testing.T, o lab.Options) (*lab.Cluster, *lab.Node) {
+	c, engine := upWith(t, o), o.Engine
 	n := c.Node(2)
 	before := identityOf(t, n)
 	stopLoad := underLoad(t, c)
@@ -254,7 +256,11 @@ func known(t *testing.T, n *lab.Node) {
 func ruin(t *testing.T, n *lab.Node) {
 	t.Helper()
 	if n.Engine() == lab.MariaDB {
-		must(t, os.Truncate(filepath.Join(n.Datadir, "ib_logfile0"), 1000))
+		dir := n.Datadir
+		if n.Layout() == lab.LayoutSplit {
+			dir = n.InnoDBDir()
+		}
+		must(t, os.Truncate(filepath.Join(dir, "ib_logfile0"), 1000))
 	} else {
 		must(t, os.Truncate(filepath.Join(n.Datadir, "mysql.ibd"), 0))
 		redo, err := filepath.Glob(filepath.Join(n.Datadir, "#innodb_redo", "#ib_redo*"))
