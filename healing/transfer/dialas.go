@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"os/user"
+	"runtime"
 	"strconv"
 	"syscall"
 	"time"
@@ -94,6 +95,8 @@ func dialInChild(ctx context.Context, cred *syscall.Credential, socket string) (
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: cred, Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	cmd.Cancel = func() error { return unix.Kill(-cmd.Process.Pid, unix.SIGKILL) }
 	cmd.WaitDelay = time.Second
+	runtime.LockOSThread() // Pdeathsig goes by the thread
+	defer runtime.UnlockOSThread()
 	err = cmd.Start()
 	_ = theirs.Close()
 	if err != nil {
