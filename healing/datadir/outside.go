@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -23,15 +24,19 @@ const NameOutside = ".resilver"
 // file system. The journal holds it, so that after a crash each entry is
 // known by its inode.
 type Outside struct {
-	Dir    Ref      `json:"dir"`
-	Own    []string `json:"own"`             // regular expressions for the names of the server's entries, a directory's with a slash
-	Whole  bool     `json:"whole,omitempty"` // it is the datadir itself, and all of its entries are the server's (see Whole)
-	UID    uint32   `json:"uid"`             // whom its entries belong to
-	GID    uint32   `json:"gid"`
-	Label  string   `json:"label"`
-	Listed bool     `json:"listed"` // Old is complete, and entries may have been moved
-	Old    []Entry  `json:"old"`    // of the old data, as they were found once the server had ended
-	New    []Entry  `json:"new"`    // of the copy
+	Dir   Ref      `json:"dir"`
+	Own   []string `json:"own"`             // regular expressions for the names of the server's entries, a directory's with a slash
+	Whole bool     `json:"whole,omitempty"` // it is the datadir itself, and all of its entries are the server's (see Whole)
+	UID   uint32   `json:"uid"`             // whom its entries belong to
+	GID   uint32   `json:"gid"`
+	Label string   `json:"label"`
+	// Scattered says that tablespaces at paths of their own lie here, or will:
+	// Files are the names of the old ones, exactly.
+	Scattered bool     `json:"scattered,omitempty"`
+	Files     []string `json:"files,omitempty"`
+	Listed    bool     `json:"listed"` // Old is complete, and entries may have been moved
+	Old       []Entry  `json:"old"`    // of the old data, as they were found once the server had ended
+	New       []Entry  `json:"new"`    // of the copy
 }
 
 // Entry is a file or directory in an Outside.
@@ -44,26 +49,37 @@ type Entry struct {
 // entries that match own are the server's, and touches nothing. It fails with
 // a *PlaceError where they could not be told or moved.
 func FindOutside(p Place, path string, own []string) (Outside, error) {
+	if len(own) == 0 {
+		return Outside{}, fmt.Errorf("nothing in %s is the server's", path)
+	}
+	return findOutside(p, path, Outside{Own: own})
+}
+
+func findOutside(p Place, path string, o Outside) (Outside, error) {
 	real, err := filepath.EvalSymlinks(path)
 	if err != nil {
 		return Outside{}, &PlaceError{Reason: err.Error()}
 	}
-	o := Outside{Own: own, UID: p.Live.UID, GID: p.Live.GID}
+	o.UID, o.GID = p.Live.UID, p.Live.GID
 	if o.Dir, err = RefOf(real); err != nil {
 		return Outside{}, &PlaceError{Reason: err.Error()}
 	}
 	if reason := misplaced(p, o.Dir); reason != "" {
 		return Outside{}, &PlaceError{Reason: reason}
 	}
+	return o, o.inspect()
+}
+
+func (o *Outside) inspect() error {
 	dir, err := o.Dir.open()
 	if err != nil {
-		return Outside{}, err
+		return err
 	}
 	defer dir.Close()
 	if err := o.check(dir); err != nil {
-		return Outside{}, &PlaceError{Reason: err.Error()}
+		return &PlaceError{Reason: err.Error()}
 	}
-	return o, nil
+	return nil
 }
 
 // misplaced says why a directory cannot be one of its own.
@@ -197,10 +213,7 @@ func (o *Outside) matcher() (func(name string) bool, error) {
 	if o.Whole {
 		return inDatadir, nil
 	}
-	if len(o.Own) == 0 {
-		return nil, fmt.Errorf("nothing in %s is the server's", o.Dir.Path)
-	}
-	match, err := regexp.Compile("^(?:" + strings.Join(o.Own, "|") + ")$")
+	match, err := regexp.Compile("^(?:" + strings.Join(append(slices.Clone(o.Own), quoted(o.Files)...), "|") + ")$")
 	if err != nil {
 		return nil, err
 	}
@@ -208,4 +221,13 @@ func (o *Outside) matcher() (func(name string) bool, error) {
 		return nil, fmt.Errorf("%s is taken for the server's", NameOutside)
 	}
 	return match.MatchString, nil
+}
+
+// quoted are regular expressions for names.
+func quoted(names []string) []string {
+	out := make([]string, len(names))
+	for i, name := range names {
+		out[i] = regexp.QuoteMeta(name)
+	}
+	return out
 }

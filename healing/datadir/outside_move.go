@@ -189,12 +189,22 @@ func (a *area) alone(known []Entry) error {
 	return err
 }
 
-// toEvict are the entries that are not old, those of the copy last: as long as
+// toEvict are the server's entries that are not old, and those of the copy's
+// tablespaces, whose names may be new. Those of the copy come last: as long as
 // one of them is there, not everything that a new server has made is gone.
 func (a *area) toEvict() ([]Entry, error) {
 	found, err := a.strangers(a.o.Old)
 	if err != nil {
 		return nil, err
+	}
+	copied, err := among(a.dir, a.o.New)
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range copied {
+		if !slices.Contains(found, e) {
+			found = append(found, e)
+		}
 	}
 	systemLast(found)
 	slices.SortStableFunc(found, func(x, y Entry) int {

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"golang.org/x/sys/unix"
 )
@@ -17,25 +18,28 @@ import (
 // have left anything. Of a whole datadir everything that is left in the copy is
 // noted, so that it comes after all others.
 func (o *Outside) Place(flat Ref, keep func(total int64) int64) error {
-	err := o.with("", func(a *area) error { return a.take(flat, keep) })
+	if len(o.Own) == 0 && !o.Whole {
+		return nil
+	}
+	err := o.with("", func(a *area) error { return a.take(flat, o.Own, keep) })
 	if err != nil {
 		return fmt.Errorf("place the copy's entries for %s: %w", o.Dir.Path, err)
 	}
 	return nil
 }
 
-func (a *area) take(flat Ref, keep func(total int64) int64) error {
+func (a *area) take(flat Ref, own []string, keep func(total int64) int64) error {
 	from, err := flat.open()
 	if err != nil {
 		return err
 	}
 	defer from.Close()
 	if !a.o.Whole {
-		if left, err := names(a.fresh); err != nil || len(left) > 0 {
+		if left, err := a.left(own); err != nil || len(left) > 0 {
 			return errors.Join(err, fmt.Errorf("%d entries are in %s already", len(left), a.fresh.Name()))
 		}
 	}
-	wanted := Outside{Dir: flat, Own: a.o.Own, Whole: a.o.Whole}
+	wanted := Outside{Dir: flat, Own: own, Whole: a.o.Whole}
 	entries, err := wanted.owned(from)
 	if err != nil {
 		return err
@@ -50,7 +54,7 @@ func (a *area) take(flat Ref, keep func(total int64) int64) error {
 		systemFirst(a.o.New)
 		return nil
 	}
-	var placed []Entry
+	placed := a.o.New
 	for _, e := range entries {
 		if err := carry(from, a.fresh, e.Name); err != nil {
 			return err
@@ -70,6 +74,20 @@ func (a *area) take(flat Ref, keep func(total int64) int64) error {
 		return &os.PathError{Op: "sync", Path: a.fresh.Name(), Err: err}
 	}
 	return errors.Join(a.fresh.Sync(), from.Sync())
+}
+
+// left are the names in the area's new/ but for the copy's that were put there
+// for another reason than own.
+func (a *area) left(own []string) ([]string, error) {
+	match, err := (&Outside{Own: own}).matcher()
+	if err != nil {
+		return nil, err
+	}
+	all, err := names(a.fresh)
+	return slices.DeleteFunc(all, func(name string) bool {
+		placed := slices.ContainsFunc(a.o.New, func(e Entry) bool { return e.Name == name })
+		return placed && !match(name) && !match(name+"/")
+	}), err
 }
 
 // room says whether the entries can be copied to the directory's file system.
