@@ -67,6 +67,12 @@ func (c *Clone) Fit(_ context.Context, f Facts) (bool, string) {
 	case f.VersionNumber < oldestClone:
 		return false, fmt.Sprintf("clone is supported from MySQL 8.4, and this server is version %d", f.VersionNumber)
 	}
+	if f.Scattered {
+		// CLONE puts them at the donor's very paths.
+		if err := private.CheckCover(); err != nil {
+			return false, fmt.Sprintf("clone copies tablespaces at paths of their own only where the sidecar can hide those directories from a private server: %v", err)
+		}
+	}
 	return true, ""
 }
 
@@ -174,7 +180,7 @@ func (r *cloning) discard() error {
 // once boots a scratch server and has it clone.
 func (r *cloning) once(ctx context.Context) error {
 	scratch, err := private.Scratch(ctx, private.Options{
-		Program: r.job.Program, Paths: r.job.Paths, Area: r.job.Area,
+		Program: r.job.Program, Paths: r.job.Paths, Area: r.job.Area, Covers: r.job.Covers,
 		BootTimeout: r.c.o.BootTimeout, Logger: r.c.o.Logger,
 	}, r.settings)
 	if err != nil {

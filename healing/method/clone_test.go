@@ -22,9 +22,9 @@ import (
 
 // donor makes a source with 30 MB of data, an event that writes every second,
 // both accounts, and a replication configuration of its own.
-func donor(t *testing.T) *live {
+func donor(t *testing.T, options ...string) *live {
 	t.Helper()
-	s := newLive(t, "log_bin=DIR/binlog", "event_scheduler=ON", "plugin-load-add=semisync_source.so").start()
+	s := newLive(t, append([]string{"log_bin=DIR/binlog", "event_scheduler=ON", "plugin-load-add=semisync_source.so"}, options...)...).start()
 	t.Logf("MySQL %s", s.read("SELECT VERSION()"))
 	for _, o := range []replica.GrantsOptions{
 		{Flavor: "mysql", Account: replica.AccountSidecar, Name: "resilver", OSUser: me(t)},

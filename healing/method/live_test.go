@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"os/user"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -33,7 +34,9 @@ func TestMain(m *testing.M) {
 	if len(os.Args) == 4 && os.Args[1] == donateCommand {
 		os.Exit(donateUntilKilled(os.Args[2], os.Args[3]))
 	}
+	go keepThread()
 	code := m.Run()
+	close(kept)
 	for _, dir := range []string{initialised.dir, mariaInitialised.dir} {
 		if dir != "" {
 			_ = os.RemoveAll(dir)
@@ -44,6 +47,18 @@ func TestMain(m *testing.M) {
 		code = 1
 	}
 	os.Exit(code)
+}
+
+// kept is where servers are started: a child with a parent-death signal ends
+// with the thread that forked it, and threads end with private servers that have
+// covers.
+var kept = make(chan func())
+
+func keepThread() {
+	runtime.LockOSThread()
+	for start := range kept {
+		start()
+	}
 }
 
 // mysqld finds a real server on PATH or among those that the project fetches,
@@ -210,7 +225,9 @@ func (s *live) start() *live {
 	s.t.Helper()
 	s.cmd = exec.Command(s.prefix[0], s.args...)
 	asOwner(s.t, s.cmd)
-	if err := s.cmd.Start(); err != nil {
+	started := make(chan error)
+	kept <- func() { started <- s.cmd.Start() }
+	if err := <-started; err != nil {
 		s.t.Fatal(err)
 	}
 	s.t.Cleanup(s.kill)

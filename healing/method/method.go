@@ -37,6 +37,8 @@ type Method interface {
 type Facts struct {
 	Flavor        string // mysql | mariadb, of this node
 	VersionNumber int    // 9.7.4 is 90704
+	// Scattered says that there are tablespaces at paths of their own.
+	Scattered bool
 }
 
 // Job is one copy to be taken.
@@ -45,7 +47,10 @@ type Job struct {
 	Area    string // the staging area beside the live datadir, on its file system
 	Staging string // where the copy goes: directly in Area; must not exist
 	Program private.Program
-	Paths   map[string]string // of the live server, replica.Paths
+	// Covers are where the copy's tablespaces at paths of their own go, for a
+	// method that puts them at their places itself.
+	Covers []private.Cover
+	Paths  map[string]string // of the live server, replica.Paths
 	// Tunnel opens one connection to the donor's mysqld, for as long as the
 	// lease's token is good.
 	Tunnel func(ctx context.Context) (net.Conn, error)

@@ -69,6 +69,8 @@ func (p *Physical) Fit(ctx context.Context, f Facts) (bool, string) {
 		return false, fmt.Sprintf("%s is for %s, and this server is %s", k.tool, flavorName[k.flavor], orUnknown(f.Flavor))
 	case f.VersionNumber < k.oldest:
 		return false, fmt.Sprintf("%s is supported from %s %s, and this server is version %d", k.tool, flavorName[k.flavor], series(k.oldest), f.VersionNumber)
+	case f.Scattered && k.tool == ToolXtrabackup:
+		return false, "xtrabackup was never run here with tablespaces at paths of their own: where it puts them is not known"
 	}
 	found, err := k.find(p.o.Dirs)
 	if err != nil {

@@ -35,6 +35,7 @@ const (
 	erAccessDenied   = 1045
 	erNoPrivilege    = 1227
 	erPluginMissing  = 1524
+	erWrongValue     = 1525
 	erNetRead        = 1158
 	erAuthSocket     = 1698
 	erTooManyClones  = 3634
@@ -107,6 +108,8 @@ func (r *cloning) explain(err error) error {
 		hint = fmt.Sprintf("%s lacks BACKUP_ADMIN at the donor (see resilver grants)", account)
 	case erPluginMissing:
 		hint = "the donor lacks a plugin: plugin_load_add=mysql_clone.so and auth_socket.so belong into its option file"
+	case erWrongValue: // of a path: the scratch server knows the covers alone
+		hint = "the donor has a tablespace at a path of its own that was not known when the rebuild began"
 	case erClonePlugin:
 		hint = "the donor has a plugin that this server's plugin_dir does not have"
 	case erCloneConfig, erCloneCollation, erCloneVersion, erCloneSystem:

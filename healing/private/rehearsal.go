@@ -53,8 +53,8 @@ func (o *Options) rehearsalLaunch(e *engine, datadir string, more ...string) (la
 		w.close()
 		return launch{}, err
 	}
-	argv := o.Program.argv(sealable(o.Program.Args), overrides, e.sealed(), e.rehearsal(), more)
-	return launch{role: roleRehearsal, work: w, argv: argv, boot: o.BootTimeout, logger: o.Logger}, nil
+	argv := o.Program.argv(sealable(o.Program.Args), overrides, e.sealed(), e.rehearsal(), directories(o.Covers), more)
+	return launch{role: roleRehearsal, work: w, argv: argv, boot: o.BootTimeout, logger: o.Logger, covers: o.Covers}, nil
 }
 
 // restartText is how a server says that it has done what it was started for

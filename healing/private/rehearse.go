@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -41,6 +43,9 @@ type Rehearsed struct {
 	Executed string // its GTID set, as the rebuilt server will have it
 	Restored bool   // that set had to be restored from the reported one
 	Events   int    // events of the primary that were enabled
+	// Scattered are the tablespaces that lie in the covers, by the paths that
+	// the server has for them.
+	Scattered []string
 	// Persisted is what mysqld-auto.cnf said before the copy was closed.
 	Persisted replica.Persisted
 }
@@ -93,10 +98,10 @@ func (o *RehearseOptions) dress(ctx context.Context, s *Server) (Rehearsed, erro
 	if err := o.detach(ctx, db); err != nil {
 		return Rehearsed{}, err
 	}
-	if err := o.whole(ctx, db); err != nil {
+	var out Rehearsed
+	if out.Scattered, err = o.whole(ctx, db); err != nil {
 		return Rehearsed{}, err
 	}
-	var out Rehearsed
 	if out.Events, err = db.DisableEvents(ctx); err != nil {
 		return Rehearsed{}, err
 	}
@@ -110,22 +115,24 @@ func (o *RehearseOptions) dress(ctx context.Context, s *Server) (Rehearsed, erro
 	return out, err
 }
 
-// whole looks into the copy for tables that it has brought over empty, or that
-// lie outside it: what the donor and the primary held was asked before it was
-// taken.
-func (o *RehearseOptions) whole(ctx context.Context, db *replica.Server) error {
+// whole looks into the copy for tables that it has brought over empty, and for
+// tablespaces outside it, which can be in covers only: what the donor and the
+// primary held was asked before it was taken.
+func (o *RehearseOptions) whole(ctx context.Context, db *replica.Server) (scattered []string, err error) {
 	held, err := db.MayHold(ctx)
 	if err == nil && len(held.Engines) > 0 && !o.AnyEngine {
 		err = fmt.Errorf("the copy has tables that came over empty: %s: make them InnoDB, or say --override engines", strings.Join(held.Engines, ", "))
 	}
 	if err != nil {
-		return err
+		return nil, err
 	}
-	scattered, err := db.Scattered(ctx)
-	if err == nil && len(scattered) > 0 {
-		err = fmt.Errorf("the copy has tablespaces at paths of their own: %s", strings.Join(scattered, ", "))
+	for _, path := range held.Scattered {
+		dir, err := filepath.EvalSymlinks(filepath.Dir(path))
+		if err != nil || !slices.ContainsFunc(o.Covers, func(c Cover) bool { return dir == c.Over }) {
+			return nil, fmt.Errorf("the copy has a tablespace at a path of its own that was not there when the rebuild began: %s", path)
+		}
 	}
-	return err
+	return held.Scattered, nil
 }
 
 // gtids restores the GTID state where that is needed, and returns the set that

@@ -21,6 +21,8 @@ type Options struct {
 	Paths map[string]string
 	// Area is the staging area beside the live datadir.
 	Area string
+	// Covers are in the place of live directories for the server.
+	Covers []Cover
 	// BootTimeout is how long a server gets until it answers.
 	BootTimeout time.Duration
 	Logger      *slog.Logger
@@ -78,9 +80,9 @@ func Scratch(ctx context.Context, o Options, settings map[string]string) (*Serve
 		remove()
 		return nil, fmt.Errorf("scratch server: %w", err)
 	}
-	argv := o.Program.argv(o.bare(w.place), scratchOptions(), asOptions(settings))
+	argv := o.Program.argv(o.bare(w.place), scratchOptions(), directories(o.Covers), asOptions(settings))
 	return boot(ctx, launch{role: roleScratch, work: w, argv: argv, boot: o.BootTimeout,
-		logger: o.Logger, after: remove})
+		logger: o.Logger, after: remove, covers: o.Covers})
 }
 
 // bare are the options of a server without option files.

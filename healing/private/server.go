@@ -49,6 +49,7 @@ type launch struct {
 	boot   time.Duration // to be ready
 	logger *slog.Logger
 	after  func()
+	covers []Cover
 }
 
 // run starts a private mysqld and returns once the process exists. The caller
@@ -62,7 +63,7 @@ func run(l launch) (*Server, error) {
 	cmd.WaitDelay = pipeGrace
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL, Credential: l.work.prog.credential()}
 	started := make(chan error, 1)
-	go s.own(cmd, started)
+	go s.own(cmd, l.covers, started)
 	if err := <-started; err != nil {
 		err = fmt.Errorf("start the %s server: %w", l.role, err)
 		if s.pid != 0 {
@@ -74,12 +75,10 @@ func run(l launch) (*Server, error) {
 	return s, nil
 }
 
-// own starts the process and reaps it. The kernel sends the parent-death
-// signal when the thread that forked ends, so that thread stays until then.
-func (s *Server) own(cmd *exec.Cmd, started chan<- error) {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	if err := cmd.Start(); err != nil {
+// own starts the process and reaps it.
+func (s *Server) own(cmd *exec.Cmd, covers []Cover, started chan<- error) {
+	ended := make(chan struct{})
+	if err := s.fork(cmd, covers, ended); err != nil {
 		s.work.close()
 		if s.after != nil {
 			s.after()
@@ -89,7 +88,7 @@ func (s *Server) own(cmd *exec.Cmd, started chan<- error) {
 	}
 	s.pid = cmd.Process.Pid
 	started <- s.work.record(s.pid) // as long as it is there, be it as a zombie
-	awaitExit(s.pid)
+	<-ended
 	// Still a zombie: its number, and its group's, are ours until reaped.
 	s.mu.Lock()
 	s.gone = true
@@ -103,6 +102,38 @@ func (s *Server) own(cmd *exec.Cmd, started chan<- error) {
 		s.after()
 	}
 	close(s.done)
+}
+
+// fork starts the process, and closes ended once it has. The kernel sends the
+// parent-death signal when the thread that forked ends, so that thread stays
+// until then; with covers, it has a mount namespace of its own, and ends too.
+func (s *Server) fork(cmd *exec.Cmd, covers []Cover, ended chan<- struct{}) error {
+	started := make(chan error, 1)
+	start := func() error {
+		err := cmd.Start()
+		started <- err
+		if err == nil {
+			awaitExit(cmd.Process.Pid)
+			close(ended)
+		}
+		return err
+	}
+	go func() {
+		if len(covers) > 0 {
+			_ = onThread(func() error {
+				if err := enclose(covers, s.work.writable()); err != nil {
+					started <- err
+					return err
+				}
+				return start()
+			})
+			return
+		}
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		_ = start()
+	}()
+	return <-started
 }
 
 // awaitExit waits until a child has ended, and leaves it to be reaped.

@@ -32,6 +32,7 @@ const maxSocketPath = 107
 // belongs to mysqld's user, who may have put anything there: it is reached
 // through os.Root only, which follows no link out of it.
 type work struct {
+	area  string
 	place Place
 	root  *os.Root // of place.Work
 	short string   // a directory made for the socket alone, empty where Work serves
@@ -56,7 +57,7 @@ func openWork(area, role, datadir string, prog Program) (*work, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the work directory: %w", err)
 	}
-	w := &work{root: root, prog: prog}
+	w := &work{area: area, root: root, prog: prog}
 	w.place = Place{Datadir: datadir, Work: filepath.Join(area, nameWork, role)}
 	if err := w.prepare(); err != nil {
 		w.close()
@@ -99,6 +100,14 @@ func (w *work) close() {
 	if w.short != "" {
 		_ = os.RemoveAll(w.short)
 	}
+}
+
+// writable are the directories that the server may write to.
+func (w *work) writable() []string {
+	if w.short == "" {
+		return []string{w.area}
+	}
+	return []string{w.area, w.short}
 }
 
 // ensureDir makes one directory that belongs to mysqld's user and nobody
