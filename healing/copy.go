@@ -74,6 +74,9 @@ func (r *rebuild) stageBy(ctx context.Context, m method.Method) error {
 
 // dropStaged removes what a method that failed has left.
 func (r *rebuild) dropStaged() error {
+	if err := r.clearOutside(); err != nil {
+		return err
+	}
 	left, err := r.place.Adopt(datadir.NameNew, r.j.Live)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -92,22 +95,34 @@ const spacePause = 2 * time.Second
 func (r *rebuild) watchSpace(ctx context.Context, giveUp context.CancelCauseFunc) {
 	tick := time.NewTicker(spacePause)
 	defer tick.Stop()
+	written := []string{r.place.Root}
+	for _, c := range r.covers() {
+		written = append(written, c.Over)
+	}
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
 		}
-		free, total, err := datadir.Free(r.place.Root)
-		if err != nil {
-			giveUp(err)
-			return
-		}
-		if keep := r.h.o.MinFree(int64(total)); int64(free) < keep {
-			giveUp(fmt.Errorf("the file system of %s has %d bytes free, %d must stay free (rebuild.min_free)", r.place.Root, free, keep))
-			return
+		for _, dir := range written {
+			if err := r.room(dir); err != nil {
+				giveUp(err)
+				return
+			}
 		}
 	}
+}
+
+func (r *rebuild) room(dir string) error {
+	free, total, err := datadir.Free(dir)
+	if err != nil {
+		return err
+	}
+	if keep := r.h.o.MinFree(int64(total)); int64(free) < keep {
+		return fmt.Errorf("the file system of %s has %d bytes free, %d must stay free (rebuild.min_free)", dir, free, keep)
+	}
+	return nil
 }
 
 // from are the methods from the named one on.
@@ -133,7 +148,7 @@ func (r *rebuild) program() private.Program {
 // job is the copy that the method is asked for.
 func (r *rebuild) job() method.Job {
 	return method.Job{
-		ID: r.j.Record.ID, Area: r.place.Root, Staging: r.place.Path(datadir.NameNew), Program: r.program(), Paths: r.paths,
+		ID: r.j.Record.ID, Area: r.place.Root, Staging: r.place.Path(datadir.NameNew), Program: r.program(), Paths: r.paths, Covers: r.covers(),
 		Tunnel: func(ctx context.Context) (net.Conn, error) {
 			return r.h.o.Tunnel(ctx, r.j.Record.Donor, r.j.ClusterID, r.j.Token)
 		},
@@ -165,7 +180,7 @@ func (r *rebuild) otherMethod(ctx context.Context) bool {
 		if fits, _ := m.Fit(ctx, r.fitness); !fits {
 			continue
 		}
-		if err := r.place.Discard(r.j.Staged); err != nil {
+		if err := errors.Join(r.place.Discard(r.j.Staged), r.clearOutside()); err != nil {
 			r.log.Error("copy not thrown away", "error", err)
 			return false
 		}
@@ -204,13 +219,20 @@ func (r *rebuild) rehearse(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	links, err := datadir.HideLinks(r.j.Staged)
+	if err != nil {
+		return err
+	}
 	out, err := private.Rehearse(ctx, private.RehearseOptions{
-		Options: private.Options{Program: r.program(), Paths: r.paths, Area: r.place.Root, BootTimeout: bootTimeout, Logger: r.log},
+		Options: private.Options{Program: r.program(), Paths: r.paths, Area: r.place.Root, Covers: r.covers(), BootTimeout: bootTimeout, Logger: r.log},
 		Datadir: r.j.Staged.Path, Connect: r.h.o.Connect, DonorExecuted: donor,
 		Reported: r.staged.Reported, Replicated: r.staged.Replicated,
 		AnyEngine: r.overridden("engines"),
 	})
 	if err != nil {
+		return err
+	}
+	if err := r.placeScattered(out.Scattered, links); err != nil {
 		return err
 	}
 	if err := r.placeOutside(); err != nil {

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"resilver/healing/datadir"
 	"resilver/healing/method"
 	"resilver/watchdog"
 )
@@ -64,7 +65,12 @@ type gathering struct {
 	sets     arithmetic
 	last     *Last // of a dead server; nil for one that answers
 	rooms    []roomFor
-	f        watchdog.Facts
+	// Of this node: its place, the variables that name places, and the
+	// tablespaces at paths of their own.
+	at        datadir.Place
+	variables map[string]string
+	scattered []string
+	f         watchdog.Facts
 }
 
 // askAll asks every other node for its state, and the primary once more after

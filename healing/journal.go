@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"time"
 
@@ -25,7 +26,7 @@ import (
 const (
 	journalFlat    = 1
 	journalOutside = 2 // with Outside
-	journalWhole   = 3 // with the datadir among them
+	journalWider   = 3 // with the datadir itself, or single tablespaces, among them
 )
 
 // Journal is where a rebuild stands: one small file, replaced atomically and
@@ -54,6 +55,9 @@ type Journal struct {
 
 	// Outside are the directories elsewhere that belong to the data.
 	Outside []datadir.Outside `json:"outside,omitempty"`
+	// Scattered are the copy's tablespaces at paths of their own; before
+	// `rehearse`, the donor's.
+	Scattered []string `json:"scattered,omitempty"`
 
 	Executed string               `json:"executed"` // of the rehearsed copy
 	UUID     string               `json:"server_uuid"`
@@ -79,8 +83,8 @@ func (j *Journal) save(stateDir string, now time.Time) error {
 	if len(j.Outside) > 0 {
 		j.Version = journalOutside
 	}
-	if j.whole() != nil {
-		j.Version = journalWhole
+	if j.whole() != nil || slices.ContainsFunc(j.Outside, func(o datadir.Outside) bool { return o.Scattered }) {
+		j.Version = journalWider
 	}
 	j.Time = watchdog.StampOf(now)
 	b, err := json.MarshalIndent(j, "", "  ")
@@ -149,8 +153,8 @@ func loadJournal(stateDir string) (*Journal, error) {
 	if err := json.Unmarshal(b, j); err != nil {
 		return nil, fmt.Errorf("the journal %s is damaged (%w): nothing is done until a person has looked at the datadirs and removed it", journalPath(stateDir), err)
 	}
-	if j.Version < journalFlat || j.Version > journalWhole {
-		return nil, fmt.Errorf("the journal %s has version %d, this resilver writes %d: run the resilver that wrote it", journalPath(stateDir), j.Version, journalWhole)
+	if j.Version < journalFlat || j.Version > journalWider {
+		return nil, fmt.Errorf("the journal %s has version %d, this resilver writes up to %d: run the resilver that wrote it", journalPath(stateDir), j.Version, journalWider)
 	}
 	return j, nil
 }

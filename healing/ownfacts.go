@@ -2,7 +2,6 @@ package healing
 
 import (
 	"errors"
-	"fmt"
 
 	"resilver/healing/datadir"
 	"resilver/healing/private"
@@ -34,7 +33,7 @@ func (g *gathering) place() {
 		g.f.SpaceErr = err.Error()
 		return
 	}
-	g.root, g.rooms = p.Live.Path, elsewhere
+	g.root, g.rooms, g.at, g.variables = p.Live.Path, elsewhere, p, paths
 }
 
 // obstacle tells a place that does not fit from one that could not be judged.
@@ -50,58 +49,32 @@ func obstacle(err error) watchdog.Answer {
 	return watchdog.AnswerOf("", err)
 }
 
-// layout: what belongs to the data can be exchanged, wherever it lies; no
-// tablespace is at a path of its own; and a private server can be kept from
-// every path of the live one.
+// layout: what belongs to the data can be exchanged, wherever it lies; and a
+// private server can be kept from every path of the live one.
 func (g *gathering) layout(p datadir.Place, paths map[string]string) ([]roomFor, error) {
 	channel := channelOf(g.f.Self)
 	if _, err := outside(p, paths, channel); err != nil {
 		return nil, err
 	}
-	if err := g.scattered(); err != nil {
+	own, err := g.ownScattered()
+	if err != nil {
 		return nil, err
 	}
+	files, err := datadir.FindScattered(p, own, nil)
+	if err != nil {
+		return nil, err
+	}
+	g.scattered = own
 	if err := private.CheckSeal(paths); err != nil {
 		return nil, err
 	}
-	return roomsFor(p, paths, channel)
-}
-
-// scattered looks for tablespaces of this node that are neither in the datadir
-// nor in a directory for all of their kind.
-func (g *gathering) scattered() error {
-	own, err := g.ownScattered()
-	if err == nil && len(own) > 0 {
-		err = &datadir.PlaceError{Reason: "tablespaces of this node lie at paths of their own: " + list(own)}
-	}
-	return err
-}
-
-func (g *gathering) ownScattered() ([]string, error) {
-	switch {
-	case g.last == nil:
-		return g.h.o.Server.Scattered(g.ctx)
-	case g.last.Scattered == nil:
-		return nil, errors.New("whether tablespaces of this node lie at paths of their own was not read while it ran")
-	}
-	return g.last.Scattered, nil
-}
-
-// scatteredThere looks for them on every node that a copy could come from: a
-// copy would be written, or would boot, at the very same path, where other
-// live files may be.
-func (g *gathering) scatteredThere() {
-	if g.root == "" {
-		return // place has said why
-	}
-	for _, d := range g.f.Donors {
-		if d.State == nil {
-			continue
-		}
-		if there := d.State.Contents.Scattered; len(there) > 0 {
-			g.f.Staging = watchdog.AnswerOf(fmt.Sprintf("tablespaces of %s lie at paths of their own, where a copy would put them here too: %s", d.Node, list(there)), nil)
+	rooms, err := roomsFor(p, paths, channel)
+	for _, o := range files {
+		if err == nil {
+			rooms, err = addRoom(rooms, p, o)
 		}
 	}
+	return rooms, err
 }
 
 // paths are the variables that name places on disk.
@@ -159,16 +132,19 @@ func roomsFor(p datadir.Place, paths map[string]string, channel string) ([]roomF
 		if err != nil {
 			return nil, err
 		}
-		if o.Dir.Dev == p.Live.Dev {
-			continue
-		}
-		size, err := o.OwnBytes()
-		if err != nil {
+		if out, err = addRoom(out, p, o); err != nil {
 			return nil, err
 		}
-		out = append(out, roomFor{o.Dir, size})
 	}
 	return out, nil
+}
+
+func addRoom(rooms []roomFor, p datadir.Place, o datadir.Outside) ([]roomFor, error) {
+	if o.Dir.Dev == p.Live.Dev {
+		return rooms, nil
+	}
+	size, err := o.OwnBytes()
+	return append(rooms, roomFor{o.Dir, size}), err
 }
 
 // spaceElsewhere looks at the other file systems too; the facts are those of

@@ -56,6 +56,7 @@ func (r *rebuild) preflight(ctx context.Context) error {
 	}
 	return r.note(func(j *Journal) {
 		j.Live, j.Was, j.Outside = r.place.Live.Ref, r.place.Live, elsewhere
+		j.Scattered = scatteredAt(facts, j.Record.Donor)
 		j.Staging, j.Program, j.PIDFile = r.h.o.StagingDir, program, r.paths["pid_file"]
 		j.UUID, j.Source = facts.Self.ServerUUID, source
 		j.Primary = watchdog.RoleOf(r.h.o.Cluster.View(), r.h.o.Node, r.h.o.Policy.Fresh).Primary
@@ -206,8 +207,11 @@ func (h *Healer) serverPID(ctx context.Context, obs watchdog.Observation) (int, 
 
 // quarantine sets aside what only this node has. There is nothing: errant
 // transactions are refused by their guard, and the old datadir is kept whole.
-func (r *rebuild) quarantine(context.Context) error {
+func (r *rebuild) quarantine(ctx context.Context) error {
 	if _, err := r.place.Prepare(); err != nil {
+		return err
+	}
+	if err := r.scatter(ctx); err != nil {
 		return err
 	}
 	if err := r.prepareOutside(); err != nil {

@@ -33,6 +33,9 @@ func (r *rebuild) still(ctx context.Context) (dead bool, err error) {
 		if err == nil {
 			err = r.unmoved(last.Paths)
 		}
+		if err == nil {
+			err = r.claim(ctx)
+		}
 		return true, err
 	}
 	var paths map[string]string
@@ -42,6 +45,9 @@ func (r *rebuild) still(ctx context.Context) (dead bool, err error) {
 	})
 	if err == nil {
 		err = r.unmoved(paths)
+	}
+	if err == nil {
+		err = r.claim(ctx)
 	}
 	if err == nil {
 		r.process, err = r.h.identify(ctx, facts.Self, r.j.PIDFile, paths)
