@@ -49,7 +49,7 @@ func upCmd(dir *string) *cobra.Command {
 	}
 	cmd.Flags().IntVar(&o.Nodes, "nodes", 3, "how many servers, the first one the primary")
 	engineFlag(cmd, &o.Engine)
-	cmd.Flags().StringVar(&o.Layout, "layout", lab.LayoutFlat, "where the servers have their files: "+lab.LayoutFlat+"; "+lab.LayoutSplit+": logs, system tablespace, redo and undo outside the datadir; "+lab.LayoutMount+": the datadir a mount point, as root")
+	cmd.Flags().StringVar(&o.Layout, "layout", lab.LayoutFlat, "where the servers have their files: "+lab.LayoutFlat+"; "+lab.LayoutSplit+": logs, system tablespace, redo and undo outside the datadir; "+lab.LayoutMount+": the datadir a mount point, as root; "+lab.LayoutScattered+": tables may have a DATA DIRECTORY in DIR/ext, as root")
 	cmd.Flags().StringArrayVar(&set, "set", nil, "KEY=VALUE: a key of all sidecars' configuration, such as policy.broken_for=10s")
 	cmd.Flags().StringArrayVar(&o.Mysqld, "mysqld", nil, "KEY=VALUE: a line of all servers' option files, such as sync_binlog=0")
 	cmd.Flags().IntVar(&o.DataMB, "data", 0, "megabytes of rows to begin with")

@@ -32,7 +32,7 @@ func layout(t *testing.T, engine string) {
 	c := upSplit(t, engine, map[string]string{"policy.cooldown": "1s", "rebuild.deadlines": "{start: 1m}"})
 	n := c.Node(2)
 	foreign := plantForeign(t, n)
-	undo := scatter(t, n, c.Node(3))
+	dropAll := theirsInTheWay(t, n, c.Node(3))
 	stopLoad := underLoad(t, c)
 
 	for i, point := range []string{"", "swap.moved-out", "swap.moved-in"} {
@@ -48,7 +48,8 @@ func layout(t *testing.T, engine string) {
 			n.Env()
 			must(t, n.StartSidecar())
 		} else {
-			scattered(t, n, c.Node(3), undo)
+			refusesTheirs(t, n, c.Node(3))
+			dropAll()
 		}
 		r := healed(t, n, i+1)
 		noneLeft(t, n)
@@ -62,40 +63,40 @@ func layout(t *testing.T, engine string) {
 	stopLoad()
 }
 
-// scatter makes a table with a DATA DIRECTORY on a node and on its donor, and
-// returns what removes them again.
-func scatter(t *testing.T, n, donor *lab.Node) (undo map[string]func()) {
+// theirsInTheWay makes tables with a DATA DIRECTORY on a donor, and one on the
+// node itself, each at a path of its own: on this machine the donor's lie where
+// their copies would have to go. It returns what removes the donor's again.
+func theirsInTheWay(t *testing.T, n, donor *lab.Node) (drop func()) {
 	t.Helper()
-	undo = map[string]func(){}
 	for _, on := range []*lab.Node{n, donor} {
 		sneakSQL(t, on, "CREATE TABLE lab.far (id INT PRIMARY KEY) DATA DIRECTORY='"+on.TablesDir()+"'")
 		if _, err := os.Stat(filepath.Join(on.TablesDir(), "lab", "far.ibd")); err != nil {
 			t.Fatal(err)
 		}
-		undo[on.Name] = func() { sneakSQL(t, on, "DROP TABLE lab.far") }
 	}
 	sidecarAnew(t, donor)
-	return undo
+	return func() {
+		sneakSQL(t, donor, "DROP TABLE lab.far")
+		sidecarAnew(t, donor)
+	}
 }
 
-// scattered: as long as a tablespace of this node or of one that a copy could
-// come from lies at a path of its own, nothing is rebuilt.
-func scattered(t *testing.T, n, donor *lab.Node, undo map[string]func()) {
+// refusesTheirs: as long as another server's file is at the path of a
+// tablespace that a copy would bring, nothing is rebuilt.
+func refusesTheirs(t *testing.T, n, donor *lab.Node) {
 	t.Helper()
 	before := entriesElsewhere(t, n)
-	refusesFor(t, n, "staging-place", n.TablesDir())
-	undo[n.Name]()
-	refusesFor(t, n, "staging-place", donor.Name+" lie")
+	refusesFor(t, n, "staging-place", donor.Name+"'s tablespaces")
 	for name, ino := range before {
 		if strings.HasPrefix(name, "ib/") && entriesElsewhere(t, n)[name] != ino {
 			t.Errorf("%s: a refusal has touched %s", n.Name, name)
 		}
 	}
-	if _, err := os.Stat(filepath.Join(n.LogDir(), ".resilver")); err == nil {
-		t.Errorf("%s: a refusal has made an area", n.Name)
+	for _, dir := range []string{n.LogDir(), filepath.Join(n.TablesDir(), "lab"), filepath.Join(donor.TablesDir(), "lab")} {
+		if exists(filepath.Join(dir, ".resilver")) {
+			t.Errorf("%s: a refusal has made an area in %s", n.Name, dir)
+		}
 	}
-	undo[donor.Name]()
-	sidecarAnew(t, donor)
 }
 
 // sidecarAnew restarts a node's sidecar, which then reads anew what the server holds.
@@ -274,8 +275,20 @@ func (old inodes) back(t *testing.T, n *lab.Node) {
 	}
 }
 
-// noneLeft checks that nothing of a copy is left outside the datadir, once the
-// rebuild is settled: its outcome can be seen before.
+// settled waits until a rebuild is: its outcome can be seen before.
+func settled(t *testing.T, n *lab.Node) {
+	t.Helper()
+	must(t, lab.WaitFor(t.Context(), time.Minute, n.Name+" to settle its rebuild", func(context.Context) (bool, string) {
+		return !exists(filepath.Join(n.StateDir(), "journal.json")), "its journal is there"
+	}))
+}
+
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
+}
+
+// noneLeft checks that nothing of a copy is left outside the datadir.
 func noneLeft(t *testing.T, n *lab.Node) {
 	t.Helper()
 	settled(t, n)
@@ -286,14 +299,6 @@ func noneLeft(t *testing.T, n *lab.Node) {
 			t.Errorf("%s: %d entries are left in %s/.resilver/new", n.Name, len(entries), dir)
 		}
 	}
-}
-
-func settled(t *testing.T, n *lab.Node) {
-	t.Helper()
-	must(t, lab.WaitFor(t.Context(), time.Minute, n.Name+" to settle its rebuild", func(context.Context) (bool, string) {
-		_, err := os.Stat(filepath.Join(n.StateDir(), "journal.json"))
-		return err != nil, "its journal is there"
-	}))
 }
 
 // replicatesOn checks that the rebuilt server writes its binary log at the old

@@ -143,6 +143,10 @@ func differences(node, primary string, have, want map[string]string) []string {
 // memory, not data.
 var autoIncrement = regexp.MustCompile(` AUTO_INCREMENT=\d+`)
 
+// lastSlash is what a restart of MySQL 9.7 takes off the directory of a
+// partition in a definition.
+var lastSlash = regexp.MustCompile(`(DATA DIRECTORY = '[^']*)/'`)
+
 // fingerprints are definition and checksum of every table; of schema mysql
 // only of those that hold the accounts: the rest is each node's own.
 func (n *Node) fingerprints(ctx context.Context) (map[string]string, error) {
@@ -166,7 +170,8 @@ func (n *Node) fingerprints(ctx context.Context) (map[string]string, error) {
 			if err != nil {
 				return err
 			}
-			prints[table] = sums[0]["Checksum"] + " " + autoIncrement.ReplaceAllString(made[0]["Create Table"], "")
+			definition := autoIncrement.ReplaceAllString(made[0]["Create Table"], "")
+			prints[table] = sums[0]["Checksum"] + " " + lastSlash.ReplaceAllString(definition, "$1'")
 		}
 		return nil
 	})

@@ -35,6 +35,8 @@ type engine struct {
 	split        []string
 	splitOptions func(n *Node) []string
 	mountOptions []string // for LayoutMount
+	// directories let tables have files in a directory outside the datadir.
+	directories func(dir string) []string
 
 	// initialise makes an empty datadir where the option file says.
 	initialise func(ctx context.Context, s *Server, id identity, optionFile string) error

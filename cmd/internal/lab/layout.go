@@ -13,7 +13,7 @@ import (
 )
 
 // Layouts are the names of the layouts.
-func Layouts() []string { return []string{LayoutFlat, LayoutSplit, LayoutMount} }
+func Layouts() []string { return []string{LayoutFlat, LayoutSplit, LayoutMount, LayoutScattered} }
 
 // LayoutFlat is the layout in which everything lies in the datadir.
 const LayoutFlat = "flat"
@@ -28,14 +28,32 @@ const LayoutSplit = "split"
 // beside it is bound to it. Only root can have it.
 const LayoutMount = "mount"
 
+// LayoutScattered is the layout in which tables may have a DATA DIRECTORY that
+// has the same path on every node, as on machines of their own: each node's
+// programs run in a mount namespace in which ExtDir is the node's TablesDir.
+// Only root can have it.
+const LayoutScattered = "scattered"
+
 func checkLayout(name string, id identity) error {
 	switch {
 	case !slices.Contains(Layouts(), name):
 		return fmt.Errorf("layout %q: want %s", name, strings.Join(Layouts(), ", "))
-	case name == LayoutMount && !id.root:
+	case (name == LayoutMount || name == LayoutScattered) && !id.root:
 		return fmt.Errorf("layout %s: only root can mount", name)
 	}
 	return nil
+}
+
+// ExtDir is where servers of LayoutScattered see their tables' directory.
+func (c *Cluster) ExtDir() string { return filepath.Join(c.Dir, "ext") }
+
+// inside is a command line that runs where the node's servers see ExtDir.
+func (n *Node) inside(argv []string) []string {
+	if n.cluster.setup.Layout != LayoutScattered {
+		return argv
+	}
+	const bind = `mount --bind "$0" "$1" && shift && exec "$@"`
+	return append([]string{"unshare", "--mount", "--propagation", "private", "sh", "-c", bind, n.TablesDir(), n.cluster.ExtDir()}, argv...)
 }
 
 // LogDir and InnoDBDir are where a server of LayoutSplit has what lies
@@ -44,7 +62,8 @@ func (n *Node) LogDir() string { return filepath.Dir(n.ErrorLog) }
 
 func (n *Node) InnoDBDir() string { return filepath.Join(n.dir, "ib") }
 
-// TablesDir is where tables of a server of LayoutSplit can have a DATA DIRECTORY.
+// TablesDir is where tables of a server can have a DATA DIRECTORY, in
+// LayoutScattered by the name of ExtDir.
 func (n *Node) TablesDir() string { return filepath.Join(n.dir, "tables") }
 
 // layoutOptions say where the server finds its files.
@@ -54,6 +73,8 @@ func (n *Node) layoutOptions() []string {
 		return []string{"log_bin=binlog", "relay_log=relay"}
 	case LayoutMount:
 		return append([]string{"log_bin=binlog", "relay_log=relay"}, n.cluster.engine.mountOptions...)
+	case LayoutScattered:
+		return append([]string{"log_bin=binlog", "relay_log=relay"}, n.cluster.engine.directories(n.cluster.ExtDir())...)
 	}
 	return append([]string{
 		"log_bin=" + filepath.Join(n.LogDir(), "binlog"),
@@ -61,7 +82,7 @@ func (n *Node) layoutOptions() []string {
 		"innodb_data_home_dir=" + n.InnoDBDir(),
 		"innodb_log_group_home_dir=" + n.InnoDBDir(),
 		"innodb_undo_directory=" + n.InnoDBDir(),
-	}, n.cluster.engine.splitOptions(n)...)
+	}, append(n.cluster.engine.splitOptions(n), n.cluster.engine.directories(n.TablesDir())...)...)
 }
 
 // scatter moves out of the flat datadir what the layout has elsewhere.
@@ -69,6 +90,8 @@ func (n *Node) scatter() error {
 	switch n.cluster.setup.Layout {
 	case LayoutMount:
 		return n.bind()
+	case LayoutScattered:
+		return errors.Join(os.MkdirAll(n.cluster.ExtDir(), 0o755), n.cluster.id.mkdirOwned(n.TablesDir(), 0o755))
 	case LayoutFlat:
 		return nil
 	}

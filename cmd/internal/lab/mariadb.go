@@ -27,6 +27,7 @@ func mariadbEngine() *engine {
 			return []string{"innodb_undo_tablespaces=2", "aria_log_dir_path=" + n.InnoDBDir()}
 		},
 		mountOptions:   []string{"ignore_db_dirs=.resilver", "ignore_db_dirs=lost+found"},
+		directories:    func(string) []string { return nil }, // it may put them anywhere
 		redoOption:     "innodb_log_file_size",
 		replicaOptions: []string{"read_only=ON"},
 		seededOptions:  []string{fmt.Sprintf("innodb_log_file_size=%d", redoCapacity)},

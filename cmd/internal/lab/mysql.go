@@ -23,8 +23,9 @@ func mysqlEngine() *engine {
 		},
 		split: []string{"#innodb_redo", "undo_0*"},
 		splitOptions: func(n *Node) []string {
-			return []string{"innodb_doublewrite_dir=" + n.InnoDBDir(), "innodb_directories=" + n.TablesDir()}
+			return []string{"innodb_doublewrite_dir=" + n.InnoDBDir()}
 		},
+		directories:    func(dir string) []string { return []string{"innodb_directories=" + dir} },
 		redoOption:     "innodb_redo_log_capacity",
 		replicaOptions: []string{"super_read_only=ON"},
 		seededOptions:  []string{"innodb_redo_log_capacity=" + strconv.Itoa(redoCapacity), "plugin_load_add=auth_socket.so"},

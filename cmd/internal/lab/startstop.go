@@ -55,7 +55,7 @@ func (n *Node) launchServer(ctx context.Context) (ended <-chan struct{}, err err
 		if err := n.clearSocket(); err != nil {
 			return nil, err
 		}
-		return launch(mysqld, nil, n.SuperviseLog(), "")
+		return launch(n.inside(mysqld), nil, n.SuperviseLog(), "")
 	}
 	if n.PID(Supervisor) != 0 {
 		return nil, n.wakeServer(ctx)
@@ -65,7 +65,7 @@ func (n *Node) launchServer(ctx context.Context) (ended <-chan struct{}, err err
 		return nil, err
 	}
 	argv := append([]string{c.setup.Resilver, "supervise", "--config", n.Config, "--"}, mysqld...)
-	return launch(argv, c.path(), n.SuperviseLog(), n.pidFile(Supervisor))
+	return launch(n.inside(argv), c.path(), n.SuperviseLog(), n.pidFile(Supervisor))
 }
 
 // wakeServer has the supervisor start a mysqld that was shut down. One that is
@@ -113,7 +113,7 @@ func (n *Node) StartSidecar() error {
 		return nil
 	}
 	argv := []string{c.setup.Resilver, "run", "--config", n.Config}
-	if _, err := launch(argv, append(c.path(), n.env...), n.SidecarLog(), n.SidecarPIDFile); err != nil {
+	if _, err := launch(n.inside(argv), append(c.path(), n.env...), n.SidecarLog(), n.SidecarPIDFile); err != nil {
 		return fmt.Errorf("%s: %w", n.Name, err)
 	}
 	return nil

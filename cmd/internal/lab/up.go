@@ -15,7 +15,7 @@ import (
 type Options struct {
 	Nodes  int    // 0: 3
 	Engine string // mysql | mariadb; empty: mysql
-	Layout string // flat | split | mount; empty: flat
+	Layout string // one of Layouts; empty: flat
 	Dir    string // must not exist, or be empty
 	// Set are keys of the sidecars' configuration by dotted path, such as
 	// "policy.broken_for": "10s", with values as YAML.
