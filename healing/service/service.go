@@ -26,6 +26,8 @@ var (
 	// ErrOtherProcess means that the manager runs another process than the
 	// one that was to be ended; nothing was ended.
 	ErrOtherProcess = errors.New("the manager runs another process")
+	// ErrUnreachable means that no supervisor answers at its socket.
+	ErrUnreachable = errors.New("the supervisor cannot be reached")
 	// ErrGoingDown means that the machine is shutting down: its manager ends
 	// mysqld and starts nothing any more.
 	ErrGoingDown = errors.New("the machine is going down")

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"time"
 )
 
@@ -117,7 +118,14 @@ func (s Supervised) call(ctx context.Context, method, op string, in any) (Status
 	}}
 	res, err := client.Do(req)
 	if err != nil {
-		return Status{}, err
+		var call *url.Error
+		if errors.As(err, &call) { // its words name a request that is nobody's business
+			err = call.Err
+		}
+		if ctx.Err() != nil {
+			return Status{}, err
+		}
+		return Status{}, fmt.Errorf("%w: %w; is `resilver supervise` running, with this state_dir?", ErrUnreachable, err)
 	}
 	defer res.Body.Close()
 	data, err := io.ReadAll(io.LimitReader(res.Body, 64<<10))

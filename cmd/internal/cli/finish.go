@@ -20,10 +20,10 @@ func (a *app) finishCommand() *cobra.Command {
 			"Exit code 0: mysqld may start. 1: it must not, or a running sidecar is about to do it.",
 		RunE: func(*cobra.Command, []string) error {
 			stateDir, log, err := bootStateDir(file)
-			if err != nil {
-				return err
+			if err == nil {
+				err = healing.Finish(stateDir, a.logger(log))
 			}
-			return healing.Finish(stateDir, a.logger(log))
+			return a.answerStart(err, nil)
 		},
 	}
 	configFlag(c, &file)

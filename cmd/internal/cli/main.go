@@ -30,6 +30,8 @@ type app struct {
 	socket string
 	output string
 	began  bool // the command line was understood, and its command has begun
+	// answered: JSON was printed, so that an error must not print any more.
+	answered bool
 }
 
 // Main runs the command that args name and returns the exit code.
@@ -40,8 +42,26 @@ func (p Program) Main(ctx context.Context, args []string) int {
 	err := root.ExecuteContext(ctx)
 	if err != nil && !a.began {
 		err = &usageError{fmt.Errorf("%w; see `resilver --help`", err)}
+		if asksJSON(args) { // behind what was not understood
+			a.output = "json"
+		}
 	}
 	return a.exit(err)
+}
+
+// asksJSON says whether a command line asks for JSON, whatever else it says.
+func asksJSON(args []string) bool {
+	for i, arg := range args {
+		switch arg {
+		case "--":
+			return false
+		case "-ojson", "-o=json", "--output=json":
+			return true
+		case "-o", "--output":
+			return i+1 < len(args) && args[i+1] == "json"
+		}
+	}
+	return false
 }
 
 func (a *app) root() *cobra.Command {

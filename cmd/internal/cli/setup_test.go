@@ -202,7 +202,7 @@ func TestSupervise(t *testing.T) {
 	if code := <-ended; code != 0 {
 		t.Errorf("exit %d\n%s", code, errs.String())
 	}
-	if _, stderr, code := run(t.Context(), "supervise", "--config", conf, "--start"); code != 1 || !strings.Contains(stderr, "supervise.sock") {
+	if _, stderr, code := run(t.Context(), "supervise", "--config", conf, "--start"); code != 4 || !strings.Contains(stderr, "supervise.sock: connect: no such file or directory; is `resilver supervise` running") {
 		t.Errorf("nobody to start it: exit %d\n%s", code, stderr)
 	}
 	if _, stderr, code := run(t.Context(), "supervise", "--config", conf, "--start", "--", "mysqld"); code != 2 {

@@ -97,6 +97,12 @@ func (a *app) supervise(ctx context.Context, file string, command []string, user
 	return nil
 }
 
+// started is the JSON of supervise --start.
+type started struct {
+	Running bool `json:"running"`
+	PID     int  `json:"pid"`
+}
+
 // wake has the supervisor that runs start its mysqld.
 func (a *app) wake(ctx context.Context, file string) error {
 	stateDir, _, err := config.LoadStateDir(file)
@@ -106,6 +112,9 @@ func (a *app) wake(ctx context.Context, file string) error {
 	st, err := service.Supervised{Socket: sidecar.SuperviseSocket(stateDir)}.Wake(ctx)
 	if err != nil {
 		return err
+	}
+	if a.json() {
+		return a.printJSON(started{st.Running, st.PID})
 	}
 	a.printf("mysqld runs, process %d\n", st.PID)
 	return nil
@@ -131,38 +140,4 @@ func mysqldEnviron(environ []string) []string {
 func fileOf(w any) *os.File {
 	f, _ := w.(*os.File)
 	return f
-}
-
-func (a *app) startGuardCommand() *cobra.Command {
-	var file, datadir string
-	c := &cobra.Command{
-		Use: "start-guard", GroupID: "daemon", Args: cobra.NoArgs,
-		Short: "say whether mysqld may be started now: exit code 0 or 1",
-		RunE: func(*cobra.Command, []string) error {
-			stateDir, _, err := bootStateDir(file)
-			if err != nil {
-				return a.guardBlind(file, datadir, err)
-			}
-			return healing.StartGuard(stateDir, datadir)
-		},
-	}
-	c.Flags().StringVar(&datadir, "datadir", "", "the datadir to look for a marker in, where the state directory does not know it")
-	configFlag(c, &file)
-	return c
-}
-
-// guardBlind answers where a broken configuration hides its state_dir. It must
-// not keep a database down that no rebuild has to do with, and systemd takes a
-// refusal for a start that was skipped: all it says is in the unit's journal.
-func (a *app) guardBlind(file, datadir string, broken error) error {
-	dirs, err := config.StateDirsIn(file)
-	if err != nil {
-		return broken
-	}
-	if err := healing.StartGuardBlind(dirs, datadir); err != nil {
-		return errors.Join(broken, err)
-	}
-	a.exit(broken)
-	_, _ = fmt.Fprintln(a.Stderr, "resilver: WARNING: mysqld may start, because nothing says that a rebuild is under way; but the sidecar does not run until this configuration is corrected")
-	return nil
 }
