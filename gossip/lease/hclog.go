@@ -63,9 +63,13 @@ func (l *raftLogger) Log(level hclog.Level, msg string, args ...any) {
 		return
 	}
 	attrs := append([]any{"from", l.name}, l.args...)
-	for _, a := range args {
+	for i, a := range args {
 		if f, ok := a.(hclog.Format); ok && len(f) > 0 {
 			a = fmt.Sprintf(fmt.Sprint(f[0]), f[1:]...)
+		}
+		// A key of slog's own would stand in the line twice.
+		if i%2 == 0 && (a == slog.TimeKey || a == slog.LevelKey || a == slog.MessageKey) {
+			a = fmt.Sprint("raft_", a)
 		}
 		attrs = append(attrs, a)
 	}
