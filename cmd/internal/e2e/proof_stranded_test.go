@@ -128,11 +128,3 @@ func optionless(t *testing.T, n *lab.Node) {
 	})
 	must(t, os.WriteFile(n.OptionFile(), []byte(strings.Join(kept, "\n")), 0o644))
 }
-
-// TestDemo is `make demo` at its full size: both replicas heal, and nothing is
-// missing.
-func TestDemo(t *testing.T) {
-	onEngines(t, func(t *testing.T, engine string) {
-		must(t, lab.Demo(t.Context(), lab.DemoOptions{Engine: engine, Binary: binary, Out: logWriter{t}}))
-	})
-}
