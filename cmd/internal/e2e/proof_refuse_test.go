@@ -28,6 +28,7 @@ func systemic(t *testing.T, engine string) {
 	breakIt(t, c, db3, "row-missing")
 	for _, n := range []*lab.Node{db2, db3} {
 		refuses(t, n, "not-systemic", 30*time.Second)
+		shows(t, n, `resilver_guard_failing{guard="not-systemic"}`, 1)
 	}
 	quiet(t, c, before, 3*10*time.Second)
 	id2.untouched(t, db2)

@@ -12,7 +12,7 @@ import (
 )
 
 // TestHeal: a replica that lacks a row heals itself under steady writes, and
-// is afterwards who it was before.
+// is afterwards who it was before. Its metrics say what its history says.
 func TestHeal(t *testing.T) { onEngines(t, heal) }
 
 func heal(t *testing.T, engine string) {
@@ -35,6 +35,7 @@ func heal(t *testing.T, engine string) {
 		t.Errorf("the history explains too little: %d steps, %d guards", len(r.Steps), len(r.Guards))
 	}
 	equal(t, c)
+	measured(t, c, n)
 }
 
 // TestRefusal: a person's rebuild of the primary is refused with exit code 3
@@ -91,10 +92,10 @@ func killedInSwap(t *testing.T, engine string) {
 	died(t, n)
 	notRunning(t, n)
 	// Nor does a person start it, by the way that is there for one.
-	_, stderr, code, err := n.Resilver(t.Context(), "supervise", "--start", "--config", n.Config)
+	stdout, stderr, code, err := n.Resilver(t.Context(), "supervise", "--start", "--config", n.Config, "-o", "json")
 	must(t, err)
-	if code != 1 || !strings.Contains(stderr, "holds mysqld") {
-		t.Errorf("supervise --start in mid-swap: exit code %d: %s", code, stderr)
+	if code != 3 || !strings.Contains(stderr, "holds mysqld") || !strings.Contains(stdout, `"code": "refused"`) {
+		t.Errorf("supervise --start in mid-swap: exit code %d: %s%s", code, stderr, stdout)
 	}
 	notRunning(t, n)
 
@@ -118,8 +119,13 @@ func shutDownAndStarted(t *testing.T, n *lab.Node) {
 	}))
 	supervisor := n.PID(lab.Supervisor)
 	must(t, n.StartServer(t.Context()))
-	if n.PID(lab.Mysqld) == 0 || n.PID(lab.Supervisor) != supervisor {
-		t.Errorf("%s: mysqld %d under supervisor %d, was %d", n.Name, n.PID(lab.Mysqld), n.PID(lab.Supervisor), supervisor)
+	var said struct {
+		Running bool
+		PID     int
+	}
+	must(t, n.Ask(t.Context(), &said, "supervise", "--start", "--config", n.Config))
+	if pid := n.PID(lab.Mysqld); pid == 0 || n.PID(lab.Supervisor) != supervisor || !said.Running || said.PID == 0 {
+		t.Errorf("%s: mysqld %d under supervisor %d, was %d; it says %+v", n.Name, pid, n.PID(lab.Supervisor), supervisor, said)
 	}
 	must(t, n.WaitReplicating(t.Context(), time.Minute))
 }

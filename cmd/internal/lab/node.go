@@ -89,5 +89,8 @@ func (n *Node) SidecarLog() string { return filepath.Join(n.dir, "sidecar", "sid
 // SuperviseLog is where the supervisor of the node's mysqld logs to.
 func (n *Node) SuperviseLog() string { return filepath.Join(n.dir, "sidecar", "supervise.log") }
 
+// HTTPAddress is where the node's sidecar serves its metrics.
+func (n *Node) HTTPAddress() string { return fmt.Sprintf("%s:%d", n.Address, httpPort) }
+
 // gossip is the node's address for gossip.
 func (n *Node) gossip() string { return fmt.Sprintf("%s:%d", n.Address, gossipPort) }

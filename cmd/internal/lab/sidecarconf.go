@@ -44,7 +44,7 @@ func (c *Cluster) sidecarConfig(n *Node) tree {
 		},
 		"donor":     tree{"os_user": c.id.Donor},
 		"admin":     tree{"socket": n.AdminSocket, "writers": []string{c.id.Self}},
-		"http":      tree{"listen": fmt.Sprintf("%s:%d", n.Address, httpPort)},
+		"http":      tree{"listen": n.HTTPAddress()},
 		"log":       tree{"level": "debug"},
 		"state_dir": n.StateDir(),
 	}
