@@ -63,7 +63,7 @@ func (g *gathering) service() {
 	}
 	pid, err := g.h.serverPID(g.ctx, g.f.Self)
 	if err == nil && (!status.Running || (status.PID != 0 && status.PID != pid)) {
-		g.f.Service = watchdog.AnswerOf(fmt.Sprintf("the manager of mysqld (%s) does not run the server on %s, which is process %d", status.Managed, g.f.Self.Datadir, pid), nil)
+		g.f.Service = watchdog.AnswerOf(fmt.Sprintf("the manager of mysqld (%s) does not run the server on %s, which is process %d: is mysql.socket that of another one?", status.Managed, g.f.Self.Datadir, pid), nil)
 		return
 	}
 	g.f.Service = watchdog.AnswerOf("", err)

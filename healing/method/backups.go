@@ -106,6 +106,19 @@ func NewBackups(o BackupOptions) (*Backups, error) {
 	return &Backups{o: o, slot: make(chan struct{}, 1)}, nil
 }
 
+// Lacks says why no backup can be made here with a tool; empty where it is
+// there. Whether it fits the server is asked when one is to be made.
+func (b *Backups) Lacks(tool Tool) string {
+	k := kinds[tool]
+	if k == nil {
+		return fmt.Sprintf("tool %q is not known", tool)
+	}
+	if _, err := k.find(b.o.Dirs); err != nil {
+		return err.Error()
+	}
+	return ""
+}
+
 // Admit checks the token, and that the tool fits the server. The stream it
 // returns must be served.
 func (b *Backups) Admit(ctx context.Context, req BackupRequest, lease transfer.FenceOptions) (*BackupStream, error) {

@@ -157,6 +157,9 @@ func TestBackupAdmits(t *testing.T) {
 		}
 	}
 	none := standIn(t, endless, func(o *method.BackupOptions) { o.Dirs = []string{t.TempDir()} })
+	if lack := none.backups.Lacks(method.ToolMariabackup); !strings.Contains(lack, "mariadb-backup is in none of") || !strings.Contains(lack, "install it") {
+		t.Errorf("no tool here: %q", lack)
+	}
 	if _, err := none.open(t.Context(), anyRequest); err == nil || !strings.Contains(err.Error(), "mariadb-backup is in none of") {
 		t.Errorf("no tool here: %v", err)
 	}

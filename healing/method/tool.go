@@ -78,7 +78,7 @@ func findProgram(dirs, names []string) (string, error) {
 			}
 		}
 	}
-	return "", fmt.Errorf("%s is in none of %v", names[0], dirs)
+	return "", fmt.Errorf("%s is in none of %v: install it, or put its directory on the sidecar's PATH", names[0], dirs)
 }
 
 // matches says why a tool of this version must not copy a server of that one:

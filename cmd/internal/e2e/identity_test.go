@@ -187,3 +187,5 @@ func identityOfDir(t *testing.T, dir string) uint64 {
 	must(t, err)
 	return info.Sys().(*syscall.Stat_t).Ino
 }
+
+func ownerOf(info os.FileInfo) uint32 { return info.Sys().(*syscall.Stat_t).Uid }

@@ -134,14 +134,27 @@ func (d *daemon) Cancel(_ context.Context, by string) error { return d.healer.Ca
 
 // Pause stops new rebuilds.
 func (d *daemon) Pause(ctx context.Context, p watchdog.Pause) error {
-	if _, known := d.gossip.View().Nodes[p.Node]; p.Node != "" && !known {
-		return admin.Usage("no node is called %q; `resilver status` lists them", p.Node)
+	if err := d.isNode(p.Node); err != nil {
+		return err
 	}
 	return d.leases.Pause(ctx, p)
 }
 
-// Resume ends a pause.
+// isNode refuses the name of a node that there is not; empty names none.
+func (d *daemon) isNode(node string) error {
+	if _, known := d.gossip.View().Nodes[node]; node != "" && !known {
+		return admin.Usage("no node is called %q; `resilver status` lists them", node)
+	}
+	return nil
+}
+
+// Resume ends a pause, also that of a node which is gone.
 func (d *daemon) Resume(ctx context.Context, node, by string) error {
+	if !slices.ContainsFunc(d.leases.State().Pauses, func(p watchdog.Pause) bool { return p.Node == node }) {
+		if err := d.isNode(node); err != nil {
+			return err
+		}
+	}
 	d.o.Logger.Info("resumed", "by", by, "node", node)
 	return d.leases.Resume(ctx, node)
 }

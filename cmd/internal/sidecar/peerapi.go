@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"resilver/gossip/peer"
+	"resilver/healing/method"
 	"resilver/healing/transfer"
 	"resilver/watchdog"
 	"resilver/watchdog/replica"
@@ -29,6 +30,9 @@ func (s *Sidecar) peerState(ctx context.Context, _ string) (watchdog.PeerState, 
 		lacks, err := s.server.MissingForDonor(ctx, donorAccount(obs))
 		if err != nil {
 			lacks = append(lacks, "whether it can be cloned is not known: "+err.Error())
+		}
+		if lack := s.backups.Lacks(method.ToolMariabackup); obs.Flavor == "mariadb" && lack != "" {
+			lacks = append(lacks, lack)
 		}
 		contents.Lacks = lacks
 	}
