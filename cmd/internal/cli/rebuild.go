@@ -89,6 +89,9 @@ func (a *app) refused(err error) error {
 	if len(firm) > 0 {
 		cure = "nobody may override " + strings.Join(firm, ", ")
 	}
+	if len(no.Guards) == 1 && no.Guards[0].Reason != "" { // of several, the table has the reasons
+		all[0] += ": " + oneLine(no.Guards[0].Reason)
+	}
 	return &reworded{fmt.Sprintf("rebuild refused by %s; %s", strings.Join(all, ", "), cure), no}
 }
 
