@@ -78,10 +78,25 @@ func TestBadToolsAreRefused(t *testing.T) {
 // rebuildNow is a person's rebuild, to its end, whatever was before.
 func rebuildNow(t *testing.T, n *lab.Node) (code int, stderr string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
-	defer cancel()
-	_, stderr, code, err := n.Resilver(ctx, "rebuild", "--follow", "--override", "cooldown", "--override", "breaker",
-		"--override", "budget-node", "--override", "budget-cluster")
-	must(t, err)
-	return code, stderr
+	return rebuilding(t, n)()
+}
+
+// rebuilding begins a person's rebuild; end waits for it.
+func rebuilding(t *testing.T, n *lab.Node) (end func() (code int, stderr string)) {
+	t.Helper()
+	var code int
+	var stderr string
+	done := make(chan error, 1)
+	go func() {
+		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+		defer cancel()
+		var err error
+		_, stderr, code, err = n.Resilver(ctx, "rebuild", "--follow", "--override", "cooldown", "--override", "breaker",
+			"--override", "budget-node", "--override", "budget-cluster")
+		done <- err
+	}()
+	return func() (int, string) {
+		must(t, <-done)
+		return code, stderr
+	}
 }
