@@ -27,6 +27,7 @@ type Wish struct {
 	// Manual is a person's rebuild: the guards that only stand for a person's
 	// judgement (mode, broken-long-enough, fixable-by-rebuild, size) pass.
 	Manual   bool
+	Drill    bool     // a copy that is rehearsed and never goes live
 	From     string   // the donor
 	Method   string   // the method, and no other
 	Override []string // ids of the guards that may fail, where that is allowed at all
@@ -60,7 +61,11 @@ func Decide(in Input, now time.Time) Decision {
 	g := guards{in: in, now: now, standing: standing}
 	g.person()
 	g.role()
-	g.fault()
+	if in.Drill {
+		g.drill()
+	} else {
+		g.fault()
+	}
 	g.cluster()
 	g.bounds()
 	g.server()
@@ -75,7 +80,7 @@ func Decide(in Input, now time.Time) Decision {
 
 func rungFor(in Input) Rung {
 	switch {
-	case in.Manual || in.Diagnosis.Class.Curable():
+	case in.Manual || in.Drill || in.Diagnosis.Class.Curable():
 		return RungRebuild
 	case in.Diagnosis.Class == ClassHealthy:
 		return RungNone

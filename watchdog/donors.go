@@ -130,6 +130,7 @@ func donorState(in Input, f DonorFacts, primary bool, no func(string, ...any)) (
 	}{{f.Missing, "lacks what this node needs"}, {f.Purged, "lacks what the primary has purged"},
 		{f.Errant, "has transactions that the primary does not have"}} {
 		switch {
+		case in.Drill && a.what == "lacks what this node needs": // which loses nothing
 		case primary && a.what != "lacks what this node needs":
 		case a.Open() != "":
 			no("%s? unknown: %s", a.what, a.Open())

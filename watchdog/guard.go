@@ -56,7 +56,7 @@ type Decision struct {
 
 // GuardIDs are the names of all guards.
 func GuardIDs() []string {
-	return []string{"mode", "node-excluded", "paused", "role-known", "not-primary", "no-replicas-attached", "fixable-by-rebuild", "server",
+	return []string{"mode", "node-excluded", "paused", "role-known", "not-primary", "no-replicas-attached", "fixable-by-rebuild", "drill", "server",
 		"broken-long-enough", "not-systemic", "single-source", "asynchronous", "not-delayed", "same-filters", "lease", "breaker",
 		"keep-serving", "budget-node", "budget-cluster", "cooldown", "size", "retention", "donor", "donor-not-backuping", "primary-alive",
 		"errant", "staging-place", "starts-read-only", "source-account", "service", "encryption", "engines", "semi-sync", "disk-space", "versions"}

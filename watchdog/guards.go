@@ -70,6 +70,9 @@ func (g *guards) role() {
 		g.add("role-known", true, string(s.Role), "replica", "", false)
 		g.add("not-primary", s.Role == RoleReplica, string(s.Role), "replica", "this node is the primary: "+s.Why, false)
 	}
+	if g.in.Drill {
+		return // nobody is cut off
+	}
 	self := g.in.View.Nodes[g.in.View.Self]
 	attached := followersOf(g.in.View, self)
 	if f := g.in.Facts; f != nil {
@@ -154,6 +157,9 @@ func (g *guards) cluster() {
 		held := "free"
 		if l.Lease != nil && l.Lease.ID != g.in.Holding {
 			held = fmt.Sprintf("held by %s since %s", l.Lease.Holder, l.Lease.Since)
+			if Drill(l.Lease.Trigger) {
+				held += ", for a " + l.Lease.Trigger
+			}
 		}
 		g.add("lease", held == "free", held, "free", held, false)
 	}
@@ -170,7 +176,7 @@ func (g *guards) serving() []string {
 	var out []string
 	for _, name := range names(g.in.View) {
 		n := g.in.View.Nodes[name]
-		if name != g.in.View.Self && n.Fresh(g.in.Policy.Fresh) && n.Reachable && n.Health == HealthHealthy && !n.Offline && n.Progress == nil {
+		if name != g.in.View.Self && n.Fresh(g.in.Policy.Fresh) && n.Reachable && n.Health == HealthHealthy && !n.Offline && (n.Progress == nil || n.Progress.Drill()) {
 			out = append(out, name)
 		}
 	}
@@ -178,6 +184,16 @@ func (g *guards) serving() []string {
 }
 
 func (g *guards) bounds() {
+	if !g.in.Drill { // it is not charged, and delays no rebuild
+		g.budgets()
+	}
+	if f, p := g.in.Facts, g.in.Policy; f != nil && p.MaxBytes > 0 {
+		g.add("size", f.DataBytes <= p.MaxBytes || g.in.Manual, fmt.Sprint(f.DataBytes), fmt.Sprintf("at most %d bytes", p.MaxBytes),
+			"larger copies want a person (policy.max_bytes)", true)
+	}
+}
+
+func (g *guards) budgets() {
 	p := g.in.Policy
 	history := g.in.Lease.History
 	if g.in.Holding != "" {
@@ -197,10 +213,6 @@ func (g *guards) bounds() {
 			value = "none"
 		}
 		g.add(b.id, failed[b.id] == "", value, b.want, failed[b.id], true)
-	}
-	if f := g.in.Facts; f != nil && p.MaxBytes > 0 {
-		g.add("size", f.DataBytes <= p.MaxBytes || g.in.Manual, fmt.Sprint(f.DataBytes), fmt.Sprintf("at most %d bytes", p.MaxBytes),
-			"larger copies want a person (policy.max_bytes)", true)
 	}
 }
 

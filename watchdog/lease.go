@@ -63,6 +63,7 @@ type Holding struct {
 	Holder  string        `json:"holder"`
 	Donor   string        `json:"donor"`
 	ID      string        `json:"id"`
+	Trigger string        `json:"trigger"`
 	Phase   Phase         `json:"phase"`
 	Renewed uint64        `json:"renewed"` // raft index of the last acquire, renew or phase change
 	TTL     time.Duration `json:"ttl"`

@@ -23,11 +23,12 @@ type Gatherer interface {
 
 // Order is a rebuild that was decided on.
 type Order struct {
-	Trigger  string // auto | manual
+	Trigger  string // auto | manual | drill | backup
 	By       string
 	Cause    Cause
 	Decision Decision
 	Primary  string
+	Into     string // of a backup: the directory that it is left in
 	Wish
 }
 
@@ -180,6 +181,9 @@ func (l *Loop) judge(obs Observation, now time.Time) {
 // not begun again at once, and later each time.
 func (l *Loop) after(last Record, now time.Time) {
 	l.seenEnd = last.Ended
+	if last.Drill() {
+		return
+	}
 	if last.Outcome == Healed {
 		l.catchingUp, l.memory = true, Memory{}
 	}
@@ -251,7 +255,7 @@ func cheap(gs []Guard) []Guard {
 func (l *Loop) attempt(ctx context.Context) {
 	d, order := l.Weigh(ctx, Wish{})
 	if d.WouldAct {
-		order.Trigger, order.By = "auto", "resilver"
+		order.Trigger, order.By = TriggerAuto, "resilver"
 		rec, err := l.o.Healer.Begin(ctx, order)
 		if err != nil {
 			l.o.Logger.Warn("rebuild not begun", "error", err)

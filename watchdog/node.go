@@ -61,6 +61,7 @@ type Report struct {
 // Progress is a rebuild under way.
 type Progress struct {
 	ID         string   `json:"id"`
+	Trigger    string   `json:"trigger"`
 	Step       Step     `json:"step"`
 	Method     string   `json:"method"`
 	Donor      string   `json:"donor"`

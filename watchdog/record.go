@@ -19,6 +19,10 @@ const (
 	StepSettle     Step = "settle"
 )
 
+// StepKeep is what a backup has after rehearse: the copy is left where backups
+// go.
+const StepKeep Step = "keep"
+
 // Steps are the twelve steps in order.
 func Steps() []Step {
 	return []Step{StepPreflight, StepQuarantine, StepStage, StepPrepare, StepOwn, StepRehearse,
@@ -34,10 +38,11 @@ const (
 	Failed     Result = "failed"
 	Cancelled  Result = "cancelled"
 	RolledBack Result = "rolled-back"
+	Passed     Result = "passed" // of a drill: the copy would have done
 )
 
 // Results are all results.
-func Results() []Result { return []Result{Healed, Failed, Cancelled, RolledBack} }
+func Results() []Result { return []Result{Healed, Failed, Cancelled, RolledBack, Passed} }
 
 // Cause is why a rebuild was begun.
 type Cause struct {
@@ -66,7 +71,7 @@ type StepTime struct {
 type Record struct {
 	ID            string     `json:"id"`
 	Node          string     `json:"node"`
-	Trigger       string     `json:"trigger"` // auto | manual
+	Trigger       string     `json:"trigger"` // auto | manual | drill | backup
 	By            string     `json:"by"`
 	Cause         Cause      `json:"cause"`
 	Donor         string     `json:"donor"`
@@ -80,6 +85,8 @@ type Record struct {
 	OutageSeconds *float64   `json:"outage_seconds"`
 	Steps         []StepTime `json:"steps"`
 	Guards        []Guard    `json:"guards"`
+	// Backup is the directory that a backup was left in.
+	Backup string `json:"backup,omitempty"`
 	// Untouched says that the rebuild was given up before stage, and not by
 	// its sidecar's death: its charge on the budgets is given back.
 	Untouched bool `json:"untouched"`

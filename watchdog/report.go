@@ -32,7 +32,7 @@ func (l *Loop) Report() Report {
 // health is the one word of the status table.
 func (l *Loop) health(progress *Progress) Health {
 	switch {
-	case progress != nil:
+	case progress != nil && !progress.Drill():
 		return HealthRebuilding
 	case l.catchingUp && (l.diag.Class == ClassLagging || l.diag.Class == ClassUnknown):
 		return HealthCatchingUp

@@ -33,7 +33,7 @@ func (s *state) acquire(index uint64, c command) answer {
 	s.LastToken = token
 	s.Lease = &grant{Holding: watchdog.Holding{
 		Token: token, Holder: c.Node, Donor: req.Donor, ID: req.ID,
-		Phase: watchdog.PhaseCopying, Renewed: index, TTL: c.TTL, Since: s.stamp(),
+		Trigger: req.Trigger, Phase: watchdog.PhaseCopying, Renewed: index, TTL: c.TTL, Since: s.stamp(),
 	}}
 	s.begin(c.Node, req)
 	return s.granted()
@@ -59,14 +59,18 @@ func (s *state) refusal(node string, req *watchdog.Request) *watchdog.Refusal {
 	if p := s.pauseOf(node); p != nil {
 		return no("paused", "by %s: %s", p.By, p.Reason)
 	}
+	drill := watchdog.Drill(req.Trigger)
 	if !over("breaker") {
-		if s.sameAgain(node, req.Cause) {
+		if !drill && s.sameAgain(node, req.Cause) {
 			s.open(fmt.Sprintf("%s failed again with %s %s at %s after a rebuild",
 				node, req.Cause.Class, req.Cause.Reason, req.Cause.GTID))
 		}
 		if s.Breaker.Open {
 			return no("breaker", "open: %s", s.Breaker.Reason)
 		}
+	}
+	if drill {
+		return nil // it is not charged, and delays no rebuild
 	}
 	if n := s.charged(node, 24*time.Hour); n >= req.Budget.NodePerDay && !over("budget-node") {
 		return no("budget-node", "%d rebuilds of %s within 24h, at most %d", n, node, req.Budget.NodePerDay)
@@ -140,11 +144,13 @@ func (s *state) open(reason string) {
 	s.Breaker = watchdog.Breaker{Open: true, Reason: reason, Since: s.stamp()}
 }
 
-// begin charges the budgets and starts the record.
+// begin charges the budgets, but for a drill, and starts the record.
 func (s *state) begin(node string, req *watchdog.Request) {
 	dayAgo := s.Clock - (24 * time.Hour).Milliseconds()
 	s.Charges = slices.DeleteFunc(s.Charges, func(c charge) bool { return c.At <= dayAgo })
-	s.Charges = append(s.Charges, charge{s.Lease.Token, node, s.Clock})
+	if !watchdog.Drill(req.Trigger) {
+		s.Charges = append(s.Charges, charge{s.Lease.Token, node, s.Clock})
+	}
 	if n := len(s.Charges) - maxCharges; n > 0 {
 		s.Charges = slices.Delete(s.Charges, 0, n)
 	}
@@ -195,8 +201,12 @@ func (s *state) amend(token uint64, rec watchdog.Record) watchdog.Record {
 	return rec
 }
 
-// count keeps the node's failures in a row.
+// count keeps the node's failures in a row. A drill is none of them, however
+// it ended.
 func (s *state) count(rec watchdog.Record) {
+	if rec.Drill() {
+		return
+	}
 	l := s.Nodes[rec.Node]
 	switch rec.Outcome {
 	case watchdog.Healed:
