@@ -22,6 +22,7 @@ type Config struct {
 	Verify     Verify     `yaml:"verify"`
 	Donor      Donor      `yaml:"donor"`
 	Quarantine Quarantine `yaml:"quarantine"`
+	Backup     Backup     `yaml:"backup"`
 	Admin      Admin      `yaml:"admin"`
 	HTTP       HTTP       `yaml:"http"`
 	Log        Log        `yaml:"log"`
@@ -125,6 +126,7 @@ type Policy struct {
 	SystemicWindow time.Duration `yaml:"systemic_window"`
 	Errant         string        `yaml:"errant"`
 	ErrantConfirm  time.Duration `yaml:"errant_confirm"`
+	Drill          string        `yaml:"drill"` // see DrillSchedule; empty: never
 }
 
 // Budget bounds the number of rebuilds.
@@ -199,6 +201,11 @@ type Quarantine struct {
 	MinFree Space         `yaml:"min_free"`
 }
 
+// Backup is where `resilver backup` may leave copies.
+type Backup struct {
+	Dirs []string `yaml:"dirs"` // and below them; empty: nowhere
+}
+
 // Admin is the socket of the command line. Readers and Writers are users, or
 // groups with a leading %.
 type Admin struct {
@@ -260,6 +267,7 @@ func Default() *Config {
 		Donor: Donor{Primary: PrimaryLastResort, MaxLag: 30 * time.Second,
 			OSUser: "resilver-donor"},
 		Quarantine: Quarantine{Keep: 7 * 24 * time.Hour, MinFree: Space{Percent: 10}},
+		Backup:     Backup{Dirs: []string{}},
 		Admin: Admin{Socket: "/run/resilver/resilver.sock",
 			Readers: []string{}, Writers: []string{"root"}},
 		HTTP:     HTTP{Listen: "127.0.0.1:7375"},

@@ -117,6 +117,8 @@ func TestProblemsHaveTheirPlace(t *testing.T) {
 		"lease":              {minimal + "lease: {ttl: 20m}\n", "f.yaml:2:1: lease.critical_max: 15m0s is not longer than lease.ttl, 20m0s; make it longer, or the other shorter"},
 		"systemic":           {minimal + "policy: {systemic_window: 30s}\n", "f.yaml:2:27: policy.systemic_window: 30s is not longer than policy.broken_for, 1m0s; make it longer, or the other shorter"},
 		"confirmed for long": {minimal + "policy: {errant_confirm: 2m}\n", "f.yaml:2:26: policy.errant_confirm: 2m0s is too long; at most 1m0s"},
+		"drill":              {minimal + "policy: {drill: weekly}\n", `f.yaml:2:17: policy.drill: "weekly" is not a schedule: expected exactly 5 fields, found 1: [weekly]; write minute, hour, day, month and weekday, as CRON_TZ=Europe/Berlin 30 3 * * 0; without a zone it is UTC`},
+		"backups":            {minimal + "backup: {dirs: [/srv/backup, backup]}\n", `f.yaml:2:30: backup.dirs[1]: "backup" is not a plain absolute path; begin it with / and leave out . and ..`},
 		"size":               {minimal + "policy: {max_bytes: much}\n", `f.yaml:2:21: policy.max_bytes: "much": not a size such as 10GiB, 500MB or 4096; write a size such as 10GiB`},
 		"negative size":      {minimal + "donor: {max_rate: -5MiB}\n", `f.yaml:2:19: donor.max_rate: "-5MiB": a size is not negative; write a size such as 10GiB`},
 		"share":              {minimal + "rebuild: {min_free: 120%}\n", `f.yaml:2:21: rebuild.min_free: "120%": not a share from 0% to below 100%; write a share such as 5% or a size such as 10GiB`},

@@ -145,6 +145,9 @@ func (c *Config) checkPolicy(k *checker) {
 	k.oneOf("policy.errant", p.Errant, ErrantRefuse)
 	k.notNegative("policy.errant_confirm", p.ErrantConfirm)
 	k.atMost("policy.errant_confirm", p.ErrantConfirm, maxErrantConfirm)
+	if _, err := p.DrillSchedule(); err != nil {
+		k.bad("policy.drill", err.Error(), "write minute, hour, day, month and weekday, as CRON_TZ=Europe/Berlin 30 3 * * 0; without a zone it is UTC")
+	}
 }
 
 func (c *Config) checkRebuild(k *checker) {
@@ -188,6 +191,9 @@ func (c *Config) checkRebuild(k *checker) {
 		k.bad("donor.os_user", "no user is named", "name the system user that only dials mysqld's socket for a copy")
 	}
 	k.positive("quarantine.keep", c.Quarantine.Keep)
+	for i, dir := range c.Backup.Dirs {
+		k.path(fmt.Sprintf("backup.dirs[%d]", i), dir, true)
+	}
 }
 
 // maxParallel is more threads than a copy has use for.
