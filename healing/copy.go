@@ -13,6 +13,7 @@ import (
 	"resilver/healing/datadir"
 	"resilver/healing/method"
 	"resilver/healing/private"
+	"resilver/watchdog"
 )
 
 // bootTimeout is what a private server gets until it answers.
@@ -235,8 +236,10 @@ func (r *rebuild) rehearse(ctx context.Context) error {
 	if err := r.placeScattered(out.Scattered, links); err != nil {
 		return err
 	}
-	if err := r.placeOutside(); err != nil {
-		return err
+	if r.j.Record.Trigger != watchdog.TriggerBackup { // which stays flat
+		if err := r.placeOutside(); err != nil {
+			return err
+		}
 	}
 	// The rehearsal wrote files of its own; they are the owner's already.
 	if err := datadir.Sync(r.j.Staged.Path); err != nil {

@@ -34,6 +34,9 @@ func (r *rebuild) conclude(err error) {
 		rec.Bytes = max(rec.Bytes, r.bytes)
 		rec.Ended = watchdog.StampOf(time.Now())
 		rec.Outcome = outcomeOf(err)
+		if rec.Drill() && rec.Outcome == watchdog.Healed {
+			rec.Outcome = watchdog.Passed
+		}
 		if err != nil {
 			rec.Error = err.Error()
 		}
@@ -54,7 +57,10 @@ func (r *rebuild) conclude(err error) {
 	if note != nil {
 		r.log.Error("journal not written", "error", note)
 	}
-	r.log.Info("rebuild ended", "outcome", r.j.Record.Outcome, "error", r.j.Record.Error, "step", r.j.Step)
+	if rec := r.j.Record; rec.Drill() && rec.Outcome == watchdog.Failed {
+		r.log.Warn("drill failed: a rebuild would not work here now", "error", rec.Error, "step", r.j.Step)
+	}
+	r.log.Info("rebuild ended", "trigger", r.j.Record.Trigger, "outcome", r.j.Record.Outcome, "error", r.j.Record.Error, "step", r.j.Step)
 }
 
 // outcomeOf tells a failure from a rebuild that was only given up: by a guard,
@@ -175,6 +181,7 @@ func (r *rebuild) tidy(context.Context) error {
 		r.log.Warn("private servers of an earlier process ended", "count", n, "error", err)
 		errs = append(errs, err)
 	}
+	errs = append(errs, r.dropUnkept())
 	if scratch, err := r.place.Find(datadir.NameScratch); err == nil {
 		errs = append(errs, r.place.Discard(scratch))
 	}

@@ -20,17 +20,18 @@ import (
 
 // Options is what a healer needs.
 type Options struct {
-	Node       string
-	StateDir   string
-	StagingDir string // empty: beside the datadir
-	Policy     watchdog.Policy
-	Leases     watchdog.Leases
-	Peers      watchdog.Peers
-	Cluster    watchdog.Cluster
-	Server     *replica.Server // the live server
-	Known      *Keeper         // what is known of it once it is dead
-	ToolDirs   []string        // where the programs that read binary logs are looked for, after the server's own
-	Socket     string          // its unix socket
+	Node        string
+	ClusterName string
+	StateDir    string
+	StagingDir  string // empty: beside the datadir
+	Policy      watchdog.Policy
+	Leases      watchdog.Leases
+	Peers       watchdog.Peers
+	Cluster     watchdog.Cluster
+	Server      *replica.Server // the live server
+	Known       *Keeper         // what is known of it once it is dead
+	ToolDirs    []string        // where the programs that read binary logs are looked for, after the server's own
+	Socket      string          // its unix socket
 	// Connect opens this node's own account at a private server.
 	Connect func(socket string) (*replica.Server, error)
 	Service service.Service
@@ -113,6 +114,13 @@ func (h *Healer) Begin(ctx context.Context, order watchdog.Order) (watchdog.Reco
 		Donor: order.Decision.Donor, Method: order.Decision.Method, Guards: order.Decision.Guards,
 	}
 	r.j.Override, r.j.Primary = order.Override, order.Primary
+	if order.Into != "" {
+		into, err := datadir.RefOf(order.Into)
+		if err != nil {
+			return watchdog.Record{}, fmt.Errorf("look at the directory for backups: %w", err)
+		}
+		r.j.Into = into
+	}
 	// First: the journal of one that runs is nothing to look into.
 	if err := h.claim(r); err != nil {
 		return watchdog.Record{}, err

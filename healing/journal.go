@@ -45,6 +45,7 @@ type Journal struct {
 	Record watchdog.Record `json:"record"`
 
 	Override []string        `json:"override"`
+	Into     datadir.Ref     `json:"into"`    // of a backup: the directory for it
 	Primary  string          `json:"primary"` // as preflight found it
 	Live     datadir.Ref     `json:"live"`    // the datadir in service, by inode
 	Was      datadir.Dir     `json:"was"`     // owner and mode of the datadir as it was

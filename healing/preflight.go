@@ -30,11 +30,14 @@ func (r *rebuild) preflight(ctx context.Context) error {
 		return fmt.Errorf("%w: guard raft-leader: %w", errCancelled, err)
 	}
 	facts, err := r.guards(ctx, func(watchdog.Guard) bool { return true })
-	if err == nil {
+	if err == nil && !r.j.Record.Drill() {
 		err = r.stillBroken(facts.Self)
 	}
 	if err != nil {
 		return err
+	}
+	if i := slices.IndexFunc(facts.Donors, func(d watchdog.DonorFacts) bool { return d.Node == r.j.Record.Donor }); i >= 0 && facts.Donors[i].State != nil {
+		r.donor = facts.Donors[i].State.Observation
 	}
 	r.fitness = method.Facts{Flavor: facts.Self.Flavor, VersionNumber: facts.Self.VersionNumber}
 	program, source, err := r.howItRuns(ctx, facts)
@@ -148,7 +151,7 @@ func (r *rebuild) guards(ctx context.Context, matters func(watchdog.Guard) bool)
 func (r *rebuild) input(view watchdog.View, facts *watchdog.Facts) watchdog.Input {
 	in := watchdog.Input{
 		View: view, Lease: r.h.o.Leases.State(), Policy: r.h.o.Policy, Facts: facts,
-		Wish:     watchdog.Wish{Manual: r.manual, From: r.j.Record.Donor, Method: r.only, Override: r.j.Override},
+		Wish:     watchdog.Wish{Manual: r.manual, Drill: r.j.Record.Drill(), From: r.j.Record.Donor, Method: r.only, Override: r.j.Override},
 		Holding:  r.j.Record.ID,
 		Underway: !r.j.at(watchdog.StepPreflight),
 	}
@@ -212,6 +215,9 @@ func (r *rebuild) quarantine(ctx context.Context) error {
 		return err
 	}
 	if err := r.scatter(ctx); err != nil {
+		return err
+	}
+	if err := r.keepable(); err != nil {
 		return err
 	}
 	if err := r.prepareOutside(); err != nil {

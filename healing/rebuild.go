@@ -56,6 +56,7 @@ type rebuild struct {
 	fitness  method.Facts      // of this server, for the methods
 	staged   method.Copy       // with what was reported of it
 	paths    map[string]string // the live server's variables that name places on disk
+	donor    watchdog.Observation
 
 	mu    sync.Mutex
 	gone  bool // the lease is known to be over
@@ -101,11 +102,11 @@ func critical() []step {
 
 // run goes through the steps and records how it ended.
 func (r *rebuild) run() {
-	err := r.steps(r.ctx, copying())
-	for errors.Is(err, errUnprepared) && r.ctx.Err() == nil && r.otherMethod(r.ctx) {
-		r.log.Warn("method failed", "error", err)
-		err = r.steps(r.ctx, copying()[2:]) // from stage on
+	if r.j.Record.Drill() {
+		r.finish(r.drill())
+		return
 	}
+	err := r.copySteps(r.ctx)
 	if err == nil {
 		err = r.commit()
 	}
@@ -115,11 +116,25 @@ func (r *rebuild) run() {
 	r.finish(err)
 }
 
+// copySteps makes the copy and rehearses it. One that its method could not
+// prepare is followed by another method's.
+func (r *rebuild) copySteps(ctx context.Context) error {
+	err := r.steps(ctx, copying())
+	for errors.Is(err, errUnprepared) && ctx.Err() == nil && r.otherMethod(ctx) {
+		r.log.Warn("method failed", "error", err)
+		err = r.steps(ctx, copying()[2:]) // from stage on
+	}
+	return err
+}
+
 // commit passes the point after which nobody can cancel any more; a person
 // who was told that the rebuild is cancelled is believed.
 func (r *rebuild) commit() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.j.Record.Drill() {
+		return errNeverLive
+	}
 	r.past = true
 	return context.Cause(r.ctx)
 }
@@ -240,7 +255,7 @@ func (r *rebuild) progress() *watchdog.Progress {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	p := &watchdog.Progress{
-		ID: r.j.Record.ID, Step: r.j.Step, Method: r.j.Record.Method, Donor: r.j.Record.Donor,
+		ID: r.j.Record.ID, Trigger: r.j.Record.Trigger, Step: r.j.Step, Method: r.j.Record.Method, Donor: r.j.Record.Donor,
 		Bytes: r.bytes, BytesTotal: r.total,
 	}
 	if r.j.Step == watchdog.StepStage {

@@ -31,7 +31,7 @@ func (h *Healer) Resume() error {
 			return err
 		}
 	}
-	r := &rebuild{h: h, j: *j, bytes: j.Record.Bytes, manual: j.Record.Trigger == "manual"}
+	r := &rebuild{h: h, j: *j, bytes: j.Record.Bytes, manual: j.Record.Trigger == watchdog.TriggerManual}
 	if err := h.claim(r); err != nil {
 		return err
 	}
@@ -41,7 +41,7 @@ func (h *Healer) Resume() error {
 }
 
 func (r *rebuild) resume() {
-	r.past = !r.j.at(watchdog.StepPreflight, watchdog.StepQuarantine, watchdog.StepStage, watchdog.StepPrepare, watchdog.StepOwn, watchdog.StepRehearse)
+	r.past = !r.j.Record.Drill() && !r.j.at(watchdog.StepPreflight, watchdog.StepQuarantine, watchdog.StepStage, watchdog.StepPrepare, watchdog.StepOwn, watchdog.StepRehearse)
 	if !r.findPlace() {
 		r.h.unclaim(r)
 		return

@@ -1,0 +1,96 @@
+package healing
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"resilver/healing/datadir"
+	"resilver/watchdog"
+)
+
+// Manifest says what a backup is: manifest.json, beside data/.
+type Manifest struct {
+	Version       int            `json:"version"`
+	ID            string         `json:"id"`
+	Cluster       string         `json:"cluster"`
+	Node          string         `json:"node"` // where it was made
+	Donor         string         `json:"donor"`
+	DonorUUID     string         `json:"donor_server_uuid"` // on MariaDB server-id:<server_id>
+	Method        string         `json:"method"`
+	Flavor        string         `json:"flavor"`
+	ServerVersion string         `json:"server_version"`
+	Executed      string         `json:"gtid_executed"`
+	Taken         watchdog.Stamp `json:"taken"` // when the copy had been rehearsed
+	Bytes         int64          `json:"bytes"`
+	FileCount     int            `json:"file_count"`
+	FilesSHA256   string         `json:"files_sha256"` // of the lines that sha256sum -c reads
+	Files         []datadir.File `json:"files"`
+	Restore       []string       `json:"restore"`
+}
+
+const manifestVersion = 1
+
+// personal are the files at the top of a datadir that make it this node's: no
+// backup holds them, so that whoever is restored from it is somebody new.
+var personal = []string{"auto.cnf", "mysqld-auto.cnf*", "*.pem"}
+
+// keep leaves the rehearsed copy where backups go, under a name that appears
+// only when all of it is there and on disk.
+func (r *rebuild) keep(ctx context.Context) error {
+	path, err := r.place.Keep(ctx, datadir.Keeping{
+		Into: r.j.Into, ID: r.j.Record.ID, Copy: r.j.Staged, Leave: personal, MinFree: r.h.o.MinFree, Manifest: r.manifest,
+		At: r.h.o.Failpoint,
+	})
+	if err != nil {
+		return err
+	}
+	r.log.Info("backup kept", "path", path)
+	return r.note(func(j *Journal) { j.Record.Backup = path })
+}
+
+func (r *rebuild) manifest(files []datadir.File) ([]byte, error) {
+	m := Manifest{
+		Version: manifestVersion, ID: r.j.Record.ID, Cluster: r.h.o.ClusterName, Node: r.h.o.Node,
+		Donor: r.j.Record.Donor, DonorUUID: r.donor.ServerUUID,
+		Method: r.j.Record.Method, Flavor: r.donor.Flavor, ServerVersion: r.donor.Version,
+		Executed: r.j.Executed, Taken: watchdog.StampOf(time.Now()), FileCount: len(files), Files: files,
+		Restore: []string{
+			"Check it: jq -r '.files[] | .sha256 + \"  \" + .path' manifest.json | (cd data && sha256sum -c --quiet)",
+			"With mysqld stopped, copy the contents of data/ into an empty datadir that belongs to mysqld's user (cp -a data/. DATADIR; chown -R).",
+			"Logs, redo and undo lie flat in data/: where the options name other directories for redo and undo, move them there.",
+			"Start the same release series of the server. It has no source and a server_uuid of its own; events that ran on the primary are disabled.",
+			"gtid_executed above is what it holds: to make it a replica, name its source with auto-position (MariaDB: slave_pos) and start replication.",
+		},
+	}
+	sum := sha256.New()
+	for _, f := range files {
+		m.Bytes += f.Bytes
+		fmt.Fprintf(sum, "%s  %s\n", f.SHA256, f.Path)
+	}
+	m.FilesSHA256 = hex.EncodeToString(sum.Sum(nil))
+	out, err := json.MarshalIndent(m, "", "  ")
+	if err != nil {
+		return nil, fmt.Errorf("write the manifest: %w", err)
+	}
+	return append(out, '\n'), nil
+}
+
+// dropUnkept removes what a backup that did not come to its end has left where
+// backups go.
+func (r *rebuild) dropUnkept() error {
+	if r.j.Into.Path == "" {
+		return nil
+	}
+	err := datadir.DropUnkept(r.j.Into, r.j.Record.ID)
+	if errors.Is(err, datadir.ErrOther) || errors.Is(err, os.ErrNotExist) {
+		r.log.Warn("the directory for backups is another one now", "path", r.j.Into.Path, "error", err)
+		return nil
+	}
+	return err
+}
