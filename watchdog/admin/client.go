@@ -93,6 +93,18 @@ func (c *Client) Rebuild(ctx context.Context, r RebuildRequest) (RebuildAnswer, 
 	return out, c.post(ctx, "rebuild", r, &out)
 }
 
+// Drill asks for a drill, and returns with the grant.
+func (c *Client) Drill(ctx context.Context, r RebuildRequest) (RebuildAnswer, error) {
+	var out RebuildAnswer
+	return out, c.post(ctx, "drill", r, &out)
+}
+
+// Backup asks for a backup, and returns with the grant.
+func (c *Client) Backup(ctx context.Context, r RebuildRequest) (RebuildAnswer, error) {
+	var out RebuildAnswer
+	return out, c.post(ctx, "backup", r, &out)
+}
+
 // Cancel ends the node's rebuild.
 func (c *Client) Cancel(ctx context.Context) error { return c.post(ctx, "cancel", struct{}{}, nil) }
 

@@ -23,6 +23,15 @@ func NodeOf(n watchdog.NodeView, role watchdog.Role, lease *watchdog.Holding) No
 	return s
 }
 
+// DrillOf puts the node's last drill in history on the wire, nil for none.
+func DrillOf(history []watchdog.Record, node string) *DrillStatus {
+	r := watchdog.LastDrill(history, node)
+	if r == nil {
+		return nil
+	}
+	return &DrillStatus{ID: r.ID, Trigger: r.Trigger, Outcome: r.Outcome, Ended: r.Ended, Error: Text(r.Error)}
+}
+
 // StatusOf puts what raft holds on the wire; Nodes are added by the caller.
 func StatusOf(cluster, node string, now watchdog.Stamp, l watchdog.LeaseState) Status {
 	return Status{
@@ -58,7 +67,7 @@ func leaseOf(h *watchdog.Holding) *LeaseStatus {
 	if h == nil {
 		return nil
 	}
-	return &LeaseStatus{Holder: h.Holder, Donor: h.Donor, Token: h.Token, Phase: h.Phase, ID: h.ID, Since: h.Since}
+	return &LeaseStatus{Holder: h.Holder, Donor: h.Donor, Token: h.Token, Phase: h.Phase, ID: h.ID, Trigger: Text(h.Trigger), Since: h.Since}
 }
 
 func pauseOf(p watchdog.Pause) PauseStatus {
@@ -119,6 +128,7 @@ type record struct {
 	Error         Text                    `json:"error"`
 	Bytes         int64                   `json:"bytes"`
 	OutageSeconds *float64                `json:"outage_seconds"`
+	Backup        Text                    `json:"backup"`
 	Steps         List[watchdog.StepTime] `json:"steps"`
 	Guards        List[watchdog.Guard]    `json:"guards"`
 	Untouched     bool                    `json:"untouched"`
@@ -130,7 +140,7 @@ func recordsOf(rs []watchdog.Record) List[record] {
 		out = append(out, record{
 			ID: r.ID, Node: r.Node, Trigger: r.Trigger, By: Text(r.By), Cause: causeOf(r.Cause), Donor: Text(r.Donor),
 			Method: Text(r.Method), Token: r.Token, Started: r.Started, Ended: r.Ended, Outcome: Text(r.Outcome),
-			Error: Text(r.Error), Bytes: r.Bytes, OutageSeconds: r.OutageSeconds, Steps: r.Steps,
+			Error: Text(r.Error), Bytes: r.Bytes, OutageSeconds: r.OutageSeconds, Backup: Text(r.Backup), Steps: r.Steps,
 			Guards: r.Guards, Untouched: r.Untouched,
 		})
 	}

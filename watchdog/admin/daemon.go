@@ -18,7 +18,8 @@ type Daemon interface {
 	// History returns the outcomes, newest first.
 	History(ctx context.Context) ([]watchdog.Record, error)
 	Lease(ctx context.Context) (watchdog.LeaseState, error)
-	// Rebuild returns when the lease is granted, or a guard refused.
+	// Rebuild returns when the lease is granted, or a guard refused. It is a
+	// drill or a backup where the request's Trigger says so.
 	Rebuild(ctx context.Context, r RebuildRequest) (RebuildAnswer, error)
 	// Cancel ends this node's rebuild, before its stop.
 	Cancel(ctx context.Context, by string) error
@@ -33,7 +34,9 @@ type RebuildRequest struct {
 	From     string   `json:"from"`     // the donor; empty: the best one
 	Method   string   `json:"method"`   // empty: by configuration
 	Override []string `json:"override"` // ids of guards that may fail
-	By       string   `json:"-"`        // the server fills it in
+	To       string   `json:"to"`       // of a backup: the directory to leave it in
+	By       string   `json:"-"`        // the server fills it in, and what it is, by its route
+	Trigger  string   `json:"-"`        // manual | drill | backup
 }
 
 // RebuildAnswer is the grant.

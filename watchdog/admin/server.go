@@ -132,7 +132,9 @@ func (s *Server) routes() http.Handler {
 		state, err := d.Lease(r.Context())
 		return leaseStateOf(state), err
 	})
-	act("/v1/rebuild", weighRoute, s.rebuild)
+	act("/v1/rebuild", weighRoute, s.rebuild(watchdog.TriggerManual))
+	act("/v1/drill", weighRoute, s.rebuild(watchdog.TriggerDrill))
+	act("/v1/backup", weighRoute, s.rebuild(watchdog.TriggerBackup))
 	act("/v1/cancel", quickRoute, func(r *http.Request, by string) (any, error) { return done{}, d.Cancel(r.Context(), by) })
 	act("/v1/pause", quickRoute, s.pause)
 	act("/v1/resume", quickRoute, s.resume)
@@ -146,17 +148,22 @@ func (s *Server) routes() http.Handler {
 // done is the answer of a change that has nothing to tell.
 type done struct{}
 
-func (s *Server) rebuild(r *http.Request, by string) (any, error) {
-	var req RebuildRequest
-	if err := decode(r, &req); err != nil {
-		return nil, err
+func (s *Server) rebuild(trigger string) handler {
+	return func(r *http.Request, by string) (any, error) {
+		var req RebuildRequest
+		if err := decode(r, &req); err != nil {
+			return nil, err
+		}
+		if backup := trigger == watchdog.TriggerBackup; backup != (req.To != "") {
+			return nil, Usage("a backup, and nothing else, needs the directory to leave it in")
+		}
+		req.By, req.Trigger = by, trigger
+		answer, err := s.o.Daemon.Rebuild(r.Context(), req)
+		if errors.Is(err, watchdog.ErrNoQuorum) { // for a rebuild this is the guard's no
+			return nil, Refuse(errorOf(watchdog.ErrNoQuorum).Guards)
+		}
+		return answer, err
 	}
-	req.By = by
-	answer, err := s.o.Daemon.Rebuild(r.Context(), req)
-	if errors.Is(err, watchdog.ErrNoQuorum) { // for a rebuild this is the guard's no
-		return nil, Refuse(errorOf(watchdog.ErrNoQuorum).Guards)
-	}
-	return answer, err
 }
 
 // maxPause bounds a pause that ends by itself. A time.Duration holds less than

@@ -143,10 +143,18 @@ func TestRequestsReachTheDaemon(t *testing.T) {
 	if err != nil || answer != d.answer {
 		t.Fatalf("rebuild: %+v, %v", answer, err)
 	}
-	if want := fmt.Sprintf("rebuild {From:db2 Method: Override:[budget-node] By:%s}", me); d.last() != want {
+	if want := fmt.Sprintf("rebuild {From:db2 Method: Override:[budget-node] To: By:%s Trigger:manual}", me); d.last() != want {
 		t.Errorf("asked %s, want %s", d.last(), want)
 	}
 	for want, do := range map[string]func() error{
+		fmt.Sprintf("rebuild {From: Method: Override:[] To: By:%s Trigger:drill}", me): func() error {
+			_, err := c.Drill(ctx, RebuildRequest{})
+			return err
+		},
+		fmt.Sprintf("rebuild {From: Method: Override:[] To:/backups By:%s Trigger:backup}", me): func() error {
+			_, err := c.Backup(ctx, RebuildRequest{To: "/backups"})
+			return err
+		},
 		"cancel by " + me: func() error { return c.Cancel(ctx) },
 		"ack by " + me:    func() error { return c.Ack(ctx) },
 		"pause " + me + ` "why" "db3" until true`: func() error {

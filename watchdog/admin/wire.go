@@ -78,16 +78,27 @@ type NodeStatus struct {
 	Version      Text               `json:"version"`
 	DonorState   DonorState         `json:"donor_state"`
 	Rebuild      *watchdog.Progress `json:"rebuild"`
+	Drill        *DrillStatus       `json:"drill"` // the last that passed or failed
+}
+
+// DrillStatus is how a node's last drill or backup ended.
+type DrillStatus struct {
+	ID      string          `json:"id"`
+	Trigger string          `json:"trigger"`
+	Outcome watchdog.Result `json:"outcome"`
+	Ended   watchdog.Stamp  `json:"ended"`
+	Error   Text            `json:"error"`
 }
 
 // LeaseStatus is the right to rebuild, as raft holds it.
 type LeaseStatus struct {
-	Holder string         `json:"holder"`
-	Donor  string         `json:"donor"`
-	Token  uint64         `json:"token"`
-	Phase  watchdog.Phase `json:"phase"`
-	ID     string         `json:"id"`
-	Since  watchdog.Stamp `json:"since"`
+	Holder  string         `json:"holder"`
+	Donor   string         `json:"donor"`
+	Token   uint64         `json:"token"`
+	Phase   watchdog.Phase `json:"phase"`
+	ID      string         `json:"id"`
+	Trigger Text           `json:"trigger"`
+	Since   watchdog.Stamp `json:"since"`
 }
 
 // PauseStatus is a pause in force.

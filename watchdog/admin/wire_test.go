@@ -18,15 +18,19 @@ func ptr[T any](v T) *T { return &v }
 
 // The shapes that scripts rely on: fields may be added, never renamed.
 func TestShapes(t *testing.T) {
-	holding := &watchdog.Holding{Token: 9, Holder: "db2", Donor: "db3", ID: "r1", Phase: watchdog.PhaseCopying, Since: stamp(1)}
+	holding := &watchdog.Holding{Token: 9, Holder: "db2", Donor: "db3", ID: "r1", Trigger: "auto", Phase: watchdog.PhaseCopying, Since: stamp(1)}
 	full := StatusOf("orders", "db2", stamp(9), watchdog.LeaseState{Leader: "db1", Lease: holding,
 		Pauses: []watchdog.Pause{{By: "ann", Reason: "backup", Node: "db3"}, {By: "bob", Reason: "upgrade", Until: stamp(3)}}})
 	full.Nodes = append(full.Nodes,
 		NodeOf(watchdog.NodeView{Address: "db2:7373", Report: watchdog.Report{Node: "db2", SQLAddress: "db2:3306",
 			Health: watchdog.HealthRebuilding, Reason: "row-missing", LagSeconds: ptr(1.5), Version: "9.7.4", Executed: "u:1-5",
-			Progress: &watchdog.Progress{ID: "r1", Step: watchdog.StepStage, Method: "clone", Donor: "db3", Bytes: 5, BytesTotal: 10, Rate: 2}}},
+			Progress: &watchdog.Progress{ID: "r1", Trigger: "auto", Step: watchdog.StepStage, Method: "clone", Donor: "db3", Bytes: 5, BytesTotal: 10, Rate: 2}}},
 			watchdog.RoleReplica, holding),
 		NodeOf(watchdog.NodeView{Report: watchdog.Report{Node: "db3"}}, watchdog.RoleUnknown, holding))
+	full.Nodes[0].Drill = DrillOf([]watchdog.Record{
+		{ID: "d3", Node: "db2", Trigger: "drill"}, {ID: "d2", Node: "db3", Trigger: "drill", Outcome: watchdog.Passed},
+		{ID: "r0", Node: "db2", Trigger: "auto", Outcome: watchdog.Failed}, {ID: "d1", Node: "db2", Trigger: "backup", Outcome: watchdog.Failed, Ended: stamp(2), Error: "e"},
+	}, "db2")
 	for name, test := range map[string]struct {
 		daemon *daemon
 		route  string
@@ -37,9 +41,10 @@ func TestShapes(t *testing.T) {
 		"status": {&daemon{status: full}, "status",
 			`{"cluster":"orders","node":"db2","time":"2026-01-02T02:04:09.005Z","leader":"db1","nodes":[` +
 				`{"name":"db2","address":"db2:3306","role":"replica","health":"rebuilding","reason":"row-missing","lag_seconds":1.5,"gtid_executed":"u:1-5","version":"9.7.4","donor_state":"NONE",` +
-				`"rebuild":{"id":"r1","step":"stage","method":"clone","donor":"db3","bytes":5,"bytes_total":10,"rate":2,"eta_seconds":null}},` +
-				`{"name":"db3","address":null,"role":"unknown","health":"unknown","reason":null,"lag_seconds":null,"gtid_executed":null,"version":null,"donor_state":"BACKUPING","rebuild":null}],` +
-				`"lease":{"holder":"db2","donor":"db3","token":9,"phase":"copying","id":"r1","since":"2026-01-02T02:04:01.005Z"},` +
+				`"rebuild":{"id":"r1","trigger":"auto","step":"stage","method":"clone","donor":"db3","bytes":5,"bytes_total":10,"rate":2,"eta_seconds":null},` +
+				`"drill":{"id":"d1","trigger":"backup","outcome":"failed","ended":"2026-01-02T02:04:02.005Z","error":"e"}},` +
+				`{"name":"db3","address":null,"role":"unknown","health":"unknown","reason":null,"lag_seconds":null,"gtid_executed":null,"version":null,"donor_state":"BACKUPING","rebuild":null,"drill":null}],` +
+				`"lease":{"holder":"db2","donor":"db3","token":9,"phase":"copying","id":"r1","trigger":"auto","since":"2026-01-02T02:04:01.005Z"},` +
 				`"paused":{"by":"bob","reason":"upgrade","until":"2026-01-02T02:04:03.005Z","node":null},` +
 				`"pauses":[{"by":"ann","reason":"backup","until":null,"node":"db3"},{"by":"bob","reason":"upgrade","until":"2026-01-02T02:04:03.005Z","node":null}],` +
 				`"breaker":{"open":false,"reason":null,"since":null}}`},
@@ -58,10 +63,10 @@ func TestShapes(t *testing.T) {
 			Donor: "db3", Method: "clone", Token: 9, Started: stamp(1), Ended: stamp(4), Outcome: watchdog.Healed, Bytes: 10, OutageSeconds: ptr(1.25),
 			Steps: []watchdog.StepTime{{Name: watchdog.StepStage, Seconds: 2}}}, {ID: "r0", Node: "db3", Trigger: "manual", By: "ann"}}}, "history",
 			`[{"id":"r1","node":"db2","trigger":"auto","by":null,"cause":{"class":"divergent","reason":"row-missing","gtid":null,"since":null},"donor":"db3","method":"clone","token":9,` +
-				`"started":"2026-01-02T02:04:01.005Z","ended":"2026-01-02T02:04:04.005Z","outcome":"healed","error":null,"bytes":10,"outage_seconds":1.25,` +
+				`"started":"2026-01-02T02:04:01.005Z","ended":"2026-01-02T02:04:04.005Z","outcome":"healed","error":null,"bytes":10,"outage_seconds":1.25,"backup":null,` +
 				`"steps":[{"name":"stage","seconds":2}],"guards":[],"untouched":false},` +
 				`{"id":"r0","node":"db3","trigger":"manual","by":"ann","cause":{"class":null,"reason":null,"gtid":null,"since":null},"donor":null,"method":null,"token":0,` +
-				`"started":null,"ended":null,"outcome":null,"error":null,"bytes":0,"outage_seconds":null,"steps":[],"guards":[],"untouched":false}]`},
+				`"started":null,"ended":null,"outcome":null,"error":null,"bytes":0,"outage_seconds":null,"backup":null,"steps":[],"guards":[],"untouched":false}]`},
 		"empty lease": {&daemon{}, "lease",
 			`{"cluster_id":null,"quorum":false,"leader":null,"lease":null,"pauses":[],"breaker":{"open":false,"reason":null,"since":null},"last_token":0,"voters":[],"applied":0}`},
 	} {

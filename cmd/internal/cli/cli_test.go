@@ -62,7 +62,7 @@ func (d *daemon) Lease(context.Context) (watchdog.LeaseState, error) {
 	return watchdog.LeaseState{ClusterID: "c1", Quorum: true, Leader: "db1", Voters: []string{"db1", "db2"}, LastToken: 9}, nil
 }
 func (d *daemon) Rebuild(_ context.Context, r admin.RebuildRequest) (admin.RebuildAnswer, error) {
-	return admin.RebuildAnswer{ID: "r1", Donor: "db3", Method: "clone", Token: 9}, d.note("rebuild from=%s method=%s override=%v", r.From, r.Method, r.Override)
+	return admin.RebuildAnswer{ID: "r1", Donor: "db3", Method: "clone", Token: 9}, d.note("%s%s from=%s method=%s override=%v", nameOf(r.Trigger), r.To, r.From, r.Method, r.Override)
 }
 func (d *daemon) Cancel(context.Context, string) error { return d.note("cancel") }
 func (d *daemon) Pause(_ context.Context, p watchdog.Pause) error {
@@ -176,6 +176,11 @@ func TestCommands(t *testing.T) {
 			stdout: "lease  fail", stderr: "resilver: rebuild refused by lease: held by db3; nobody may override lease\n"},
 		"rebuild without quorum": {args: "rebuild", err: watchdog.ErrNoQuorum, code: 3, asked: "rebuild from= method= override=[]",
 			stdout: "unknown", stderr: "resilver: rebuild refused by lease: no quorum: no raft leader answered; nobody may override lease\n"},
+		"drill":           {args: "drill --from db3", asked: "drill from=db3 method= override=[]", stdout: "drill r1 has the lease, token 9: copying from db3 by clone\n"},
+		"drill refused":   {args: "drill", err: refused, code: 3, asked: "drill from= method= override=[]", stdout: "budget-node", stderr: "resilver: drill refused by not-primary, budget-node; nobody may override not-primary\n"},
+		"drill anywhere":  {args: "drill --to /srv", code: 2, stderr: "resilver: unknown flag: --to; see `resilver --help`\n"},
+		"backup":          {args: "backup --to /srv", asked: "backup/srv from= method= override=[]", stdout: "backup r1 has the lease, token 9: copying from db3 by clone\n"},
+		"backup nowhere":  {args: "backup", code: 2, stderr: "resilver: required flag(s) \"to\" not set; see `resilver --help`\n"},
 		"lease":           {args: "lease", stdout: "leader      db1\n"},
 		"history":         {args: "history", stdout: "purged  db3    clone   5.0 MiB  12s    1.2s"},
 		"history one":     {args: "history r", stdout: "outcome  healed\n"},

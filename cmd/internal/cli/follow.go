@@ -150,6 +150,12 @@ func (f *follower) finished(r watchdog.Record) {
 		return
 	}
 	f.endStep(time.Now())
-	_, _ = fmt.Fprintf(f.out, "%s: %s from %s in %s, away for %s\n", r.Outcome, bytesText(r.Bytes), orDash(r.Donor), totalText(r),
-		secondsOrDash(r.OutageSeconds))
+	end := "away for " + secondsOrDash(r.OutageSeconds)
+	switch {
+	case r.Backup != "":
+		end = "kept in " + r.Backup
+	case r.Drill():
+		end = "the server was not touched"
+	}
+	_, _ = fmt.Fprintf(f.out, "%s: %s from %s in %s, %s\n", r.Outcome, bytesText(r.Bytes), orDash(r.Donor), totalText(r), end)
 }

@@ -70,9 +70,9 @@ func historyText(w io.Writer, records []watchdog.Record) {
 		_, _ = fmt.Fprintln(w, "nothing was rebuilt yet")
 		return
 	}
-	rows := [][]string{{"ID", "STARTED", "NODE", "OUTCOME", "CAUSE", "DONOR", "METHOD", "BYTES", "TOTAL", "OUTAGE", "ERROR"}}
+	rows := [][]string{{"ID", "STARTED", "NODE", "TRIGGER", "OUTCOME", "CAUSE", "DONOR", "METHOD", "BYTES", "TOTAL", "OUTAGE", "ERROR"}}
 	for _, r := range records {
-		rows = append(rows, []string{r.ID, stampText(r.Started), r.Node, outcomeText(r), causeText(r.Cause), orDash(r.Donor),
+		rows = append(rows, []string{r.ID, stampText(r.Started), r.Node, orDash(r.Trigger), outcomeText(r), causeText(r.Cause), orDash(r.Donor),
 			orDash(r.Method), bytesText(r.Bytes), totalText(r), secondsOrDash(r.OutageSeconds), oneLine(r.Error)})
 	}
 	table(w, rows)
@@ -83,7 +83,7 @@ func recordText(w io.Writer, r watchdog.Record) {
 		{"id", r.ID}, {"node", r.Node}, {"outcome", outcomeText(r)}, {"error", orDash(oneLine(r.Error))},
 		{"cause", causeText(r.Cause)}, {"trigger", orDash(r.Trigger)}, {"by", orDash(r.By)}, {"donor", orDash(r.Donor)},
 		{"method", orDash(r.Method)}, {"token", fmt.Sprint(r.Token)}, {"started", stampText(r.Started)}, {"ended", stampText(r.Ended)},
-		{"total", totalText(r)}, {"outage", secondsOrDash(r.OutageSeconds)}, {"bytes", bytesText(r.Bytes)},
+		{"total", totalText(r)}, {"outage", secondsOrDash(r.OutageSeconds)}, {"bytes", bytesText(r.Bytes)}, {"backup", orDash(r.Backup)},
 	}
 	table(w, rows)
 	if len(r.Steps) > 0 {

@@ -13,14 +13,33 @@ import (
 )
 
 func (a *app) rebuildCommand() *cobra.Command {
+	return a.copyCommand("rebuild", "rebuild this node now; returns when the lease is granted, or a guard refused",
+		new(admin.RebuildRequest), (*admin.Client).Rebuild)
+}
+
+func (a *app) drillCommand() *cobra.Command {
+	return a.copyCommand("drill", "rehearse a rebuild of this node and throw the copy away: its server goes on as it is",
+		new(admin.RebuildRequest), (*admin.Client).Drill)
+}
+
+func (a *app) backupCommand() *cobra.Command {
 	var req admin.RebuildRequest
+	c := a.copyCommand("backup", "as drill, but leave the rehearsed copy in a directory, with a manifest", &req, (*admin.Client).Backup)
+	c.Flags().StringVar(&req.To, "to", "", "directory, one of backup.dirs or below, on this node")
+	if err := c.MarkFlagRequired("to"); err != nil {
+		panic(err) // there is no such flag
+	}
+	return c
+}
+
+// asking is the client's method for one of these commands.
+type asking func(*admin.Client, context.Context, admin.RebuildRequest) (admin.RebuildAnswer, error)
+
+func (a *app) copyCommand(name, short string, req *admin.RebuildRequest, ask asking) *cobra.Command {
 	var follow bool
 	c := &cobra.Command{
-		Use: "rebuild", GroupID: "act", Args: cobra.NoArgs,
-		Short: "rebuild this node now; returns when the lease is granted, or a guard refused",
-		RunE: func(c *cobra.Command, _ []string) error {
-			return a.rebuild(c, req, follow)
-		},
+		Use: name, GroupID: "act", Args: cobra.NoArgs, Short: short,
+		RunE: func(c *cobra.Command, _ []string) error { return a.copy(c, ask, *req, follow) },
 	}
 	c.Flags().StringVar(&req.From, "from", "", "copy from this node")
 	c.Flags().StringVar(&req.Method, "method", "", "copy by this method, such as clone")
@@ -29,7 +48,7 @@ func (a *app) rebuildCommand() *cobra.Command {
 	return c
 }
 
-func (a *app) rebuild(c *cobra.Command, req admin.RebuildRequest, follow bool) error {
+func (a *app) copy(c *cobra.Command, ask asking, req admin.RebuildRequest, follow bool) error {
 	daemon, err := admin.Dial(a.socket)
 	if err != nil {
 		return err
@@ -37,15 +56,15 @@ func (a *app) rebuild(c *cobra.Command, req admin.RebuildRequest, follow bool) e
 	defer daemon.Close()
 	ctx, cancel := context.WithTimeout(c.Context(), weighAnswer)
 	defer cancel()
-	answer, err := daemon.Rebuild(ctx, req)
+	answer, err := ask(daemon, ctx, req)
 	if err != nil {
-		return a.refused(err)
+		return a.refused(c.Name(), err)
 	}
 	switch {
 	case !follow && a.json():
 		return a.printJSON(answer)
 	case !a.json():
-		a.printf("rebuild %s has the lease, token %d: copying from %s by %s\n", answer.ID, answer.Token, answer.Donor, orDash(answer.Method))
+		a.printf("%s %s has the lease, token %d: copying from %s by %s\n", c.Name(), answer.ID, answer.Token, answer.Donor, orDash(answer.Method))
 	}
 	if !follow {
 		return nil
@@ -64,7 +83,7 @@ func (a *app) rebuild(c *cobra.Command, req admin.RebuildRequest, follow bool) e
 }
 
 // refused shows the guards that refused, and shortens the error to one line.
-func (a *app) refused(err error) error {
+func (a *app) refused(what string, err error) error {
 	var no *admin.Error
 	if !errors.As(err, &no) || no.Code != admin.CodeRefused {
 		return err
@@ -92,7 +111,7 @@ func (a *app) refused(err error) error {
 	if len(no.Guards) == 1 && no.Guards[0].Reason != "" { // of several, the table has the reasons
 		all[0] += ": " + oneLine(no.Guards[0].Reason)
 	}
-	return &reworded{fmt.Sprintf("rebuild refused by %s; %s", strings.Join(all, ", "), cure), no}
+	return &reworded{fmt.Sprintf("%s refused by %s; %s", what, strings.Join(all, ", "), cure), no}
 }
 
 // reworded is an error in other words.
@@ -104,14 +123,22 @@ type reworded struct {
 func (e *reworded) Error() string { return e.text }
 func (e *reworded) Unwrap() error { return e.err }
 
-// outcomeError is nil for a healed node.
+// outcomeError is nil for a healed node, and for a drill that passed.
 func outcomeError(r watchdog.Record) error {
-	if r.Outcome == watchdog.Healed {
+	if r.Outcome == watchdog.Healed || r.Outcome == watchdog.Passed {
 		return nil
 	}
 	reason := oneLine(r.Error)
 	if reason == "" {
 		reason = "no reason is recorded"
 	}
-	return fmt.Errorf("rebuild %s of %s ended %s: %s; see `resilver history %s`", r.ID, r.Node, r.Outcome, reason, r.ID)
+	return fmt.Errorf("%s %s of %s ended %s: %s; see `resilver history %s`", nameOf(r.Trigger), r.ID, r.Node, r.Outcome, reason, r.ID)
+}
+
+// nameOf is what a person calls what that trigger began.
+func nameOf(trigger string) string {
+	if watchdog.Drill(trigger) {
+		return trigger
+	}
+	return "rebuild"
 }

@@ -121,7 +121,11 @@ func statusText(w io.Writer, s admin.Status) {
 	table(w, rows)
 	_, _ = fmt.Fprintln(w)
 	if l := s.Lease; l != nil {
-		_, _ = fmt.Fprintf(w, "lease: %s rebuilds from %s, %s, token %d\n", l.Holder, l.Donor, l.Phase, l.Token)
+		what := "rebuilds"
+		if watchdog.Drill(string(l.Trigger)) {
+			what = "makes a " + string(l.Trigger)
+		}
+		_, _ = fmt.Fprintf(w, "lease: %s %s from %s, %s, token %d\n", l.Holder, what, l.Donor, l.Phase, l.Token)
 	} else {
 		_, _ = fmt.Fprintln(w, "lease: free")
 	}
@@ -136,9 +140,16 @@ func statusText(w io.Writer, s admin.Status) {
 // nodeText says in a few words what is going on with a node.
 func nodeText(n admin.NodeStatus) string {
 	if p := n.Rebuild; p != nil {
-		return "from " + p.Donor + ": " + progressText(*p)
+		text := "from " + p.Donor + ": " + progressText(*p)
+		if p.Drill() {
+			text = p.Trigger + " " + text
+		}
+		return text
 	}
 	if n.Health == watchdog.HealthHealthy {
+		if n.Drill != nil && n.Drill.Outcome == watchdog.Failed {
+			return fmt.Sprintf("%s failed at %s: %s", n.Drill.Trigger, stampText(n.Drill.Ended), oneLine(string(n.Drill.Error)))
+		}
 		return ""
 	}
 	return oneLine(string(n.Reason))

@@ -214,7 +214,7 @@ func (s *Sidecar) buildHealer() error {
 		return err
 	}
 	s.healer, err = healing.New(healing.Options{
-		Node: cfg.Node.Name, StateDir: cfg.StateDir, StagingDir: cfg.Rebuild.StagingDir, Policy: s.policy(),
+		Node: cfg.Node.Name, ClusterName: cfg.Cluster.Name, StateDir: cfg.StateDir, StagingDir: cfg.Rebuild.StagingDir, Policy: s.policy(),
 		Leases: s.leases, Peers: s.port.Client(), Cluster: s.gossip, Server: s.server, Socket: cfg.MySQL.Socket, Known: s.known, ToolDirs: toolDirs(),
 		Connect: func(socket string) (*replica.Server, error) { return s.connect(socket, own) },
 		Service: s.service, Methods: methods, Tunnel: s.port.Client().Tunnel, Backup: s.port.Client().Backup,
@@ -332,6 +332,7 @@ func (s *Sidecar) buildLoop() (err error) {
 func (s *Sidecar) observed(obs watchdog.Observation, diag watchdog.Diagnosis, d watchdog.Decision) {
 	s.o.Beat()
 	s.metrics.observed(obs, diag, d)
+	s.metrics.drilled(watchdog.LastDrill(s.leases.State().History, s.cfg.Node.Name))
 }
 
 func deadlines(in map[string]time.Duration) map[watchdog.Step]time.Duration {

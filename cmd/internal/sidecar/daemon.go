@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"resilver/healing/datadir"
 	"resilver/watchdog"
 	"resilver/watchdog/admin"
 )
@@ -25,7 +26,9 @@ func (d *daemon) Status(context.Context) (admin.Status, error) {
 			n.Health, n.Reason, n.Progress = watchdog.HealthUnreachable, "no-report", nil
 		}
 		role := watchdog.RoleOf(view, name, freshFor(d.cfg.Probe.Interval)).Role
-		out.Nodes = append(out.Nodes, admin.NodeOf(n, role, state.Lease))
+		node := admin.NodeOf(n, role, state.Lease)
+		node.Drill = admin.DrillOf(state.History, name)
+		out.Nodes = append(out.Nodes, node)
 	}
 	return out, nil
 }
@@ -37,26 +40,34 @@ func (d *daemon) Plan(ctx context.Context) (admin.Plan, error) {
 	return admin.PlanOf(d.cfg.Node.Name, diag, decision, d.estimate(decision)), nil
 }
 
-// estimate goes by the last rebuilds that this cluster has seen.
+// estimate goes by what this cluster has seen last: the copy by a rebuild that
+// healed or a drill that passed, the outage by a rebuild.
 func (d *daemon) estimate(decision watchdog.Decision) admin.Estimate {
 	var e admin.Estimate
 	if decision.Bytes > 0 {
 		e.Bytes = &decision.Bytes
 	}
 	for _, r := range d.leases.State().History {
-		if r.Outcome != watchdog.Healed || r.Bytes == 0 {
-			continue
+		if r.Outcome == watchdog.Healed && e.OutageSeconds == nil {
+			e.OutageSeconds = r.OutageSeconds
 		}
-		e.OutageSeconds = r.OutageSeconds
-		for _, s := range r.Steps {
-			if s.Name == watchdog.StepStage && s.Seconds > 0 && e.Bytes != nil {
-				seconds := float64(*e.Bytes) / (float64(r.Bytes) / s.Seconds)
-				e.CopySeconds = &seconds
-			}
+		if (r.Outcome == watchdog.Healed || r.Outcome == watchdog.Passed) && e.CopySeconds == nil && e.Bytes != nil {
+			e.CopySeconds = copySeconds(r, *e.Bytes)
 		}
-		break
 	}
 	return e
+}
+
+// copySeconds is how long bytes take at the rate of that rebuild's copy; nil
+// where it tells none.
+func copySeconds(r watchdog.Record, bytes int64) *float64 {
+	for _, s := range r.Steps {
+		if s.Name == watchdog.StepStage && s.Seconds > 0 && r.Bytes > 0 {
+			seconds := float64(bytes) / (float64(r.Bytes) / s.Seconds)
+			return &seconds
+		}
+	}
+	return nil
 }
 
 // History is what raft keeps, newest first. Of a rebuild under way raft knows
@@ -80,8 +91,8 @@ func (d *daemon) History(context.Context) ([]watchdog.Record, error) {
 // Lease is this node's copy of the lease machine.
 func (d *daemon) Lease(context.Context) (watchdog.LeaseState, error) { return d.leases.State(), nil }
 
-// Rebuild is a person's rebuild of this node: by the same guards, which can
-// be overridden one by one where that is allowed at all.
+// Rebuild is a person's rebuild of this node, or a drill or backup: by the same
+// guards, which can be overridden one by one where that is allowed at all.
 func (d *daemon) Rebuild(ctx context.Context, r admin.RebuildRequest) (admin.RebuildAnswer, error) {
 	if r.Method != "" && r.Method != "auto" && !slices.Contains([]string{"clone", "mariabackup", "xtrabackup"}, r.Method) {
 		return admin.RebuildAnswer{}, admin.Usage("method %q is not known; there are clone, mariabackup and xtrabackup", r.Method)
@@ -97,7 +108,11 @@ func (d *daemon) Rebuild(ctx context.Context, r admin.RebuildRequest) (admin.Reb
 	if wrong := watchdog.WrongDonor(d.gossip.View(), r.From); wrong != "" {
 		return admin.RebuildAnswer{}, admin.Usage("--from %s", wrong)
 	}
-	wish := watchdog.Wish{Manual: true, From: r.From, Method: r.Method, Override: r.Override}
+	into, err := d.into(r)
+	if err != nil {
+		return admin.RebuildAnswer{}, err
+	}
+	wish := watchdog.Wish{Manual: true, Drill: watchdog.Drill(r.Trigger), From: r.From, Method: r.Method, Override: r.Override}
 	if r.Method == "auto" {
 		wish.Method = ""
 	}
@@ -105,7 +120,7 @@ func (d *daemon) Rebuild(ctx context.Context, r admin.RebuildRequest) (admin.Reb
 	if !decision.WouldAct {
 		return admin.RebuildAnswer{}, admin.Refuse(watchdog.Failing(decision.Guards))
 	}
-	order.Trigger, order.By = "manual", r.By
+	order.Trigger, order.By, order.Into = r.Trigger, r.By, into
 	rec, err := d.healer.Begin(ctx, order)
 	var refusal *watchdog.Refusal
 	if errors.As(err, &refusal) {
@@ -115,6 +130,21 @@ func (d *daemon) Rebuild(ctx context.Context, r admin.RebuildRequest) (admin.Reb
 		return admin.RebuildAnswer{}, err
 	}
 	return admin.RebuildAnswer{ID: rec.ID, Donor: rec.Donor, Method: rec.Method, Token: rec.Token}, nil
+}
+
+// into is where a backup is left: a directory that backup.dirs allows.
+func (d *daemon) into(r admin.RebuildRequest) (string, error) {
+	if r.Trigger != watchdog.TriggerBackup {
+		return "", nil
+	}
+	if len(d.cfg.Backup.Dirs) == 0 {
+		return "", admin.Usage("no directory is for backups: name it in backup.dirs, and restart the sidecar")
+	}
+	into, err := datadir.BackupInto(r.To, d.cfg.Backup.Dirs)
+	if err != nil {
+		return "", admin.Usage("--to: %v; it is a directory in backup.dirs that exists and that not everybody may write to", err)
+	}
+	return into.Path, nil
 }
 
 // atTheGrant is a refusal that came after every guard had passed, told as that

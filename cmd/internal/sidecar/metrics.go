@@ -18,6 +18,9 @@ type metrics struct {
 	lag      *prometheus.GaugeVec
 	guards   *prometheus.GaugeVec
 	rebuilds *prometheus.CounterVec
+	drills   *prometheus.CounterVec
+	failing  *prometheus.GaugeVec
+	drillEnd *prometheus.GaugeVec
 	steps    *prometheus.HistogramVec
 	copied   prometheus.Counter
 	sent     prometheus.Counter
@@ -44,18 +47,27 @@ func newMetrics(r *prometheus.Registry, cluster, version string) *metrics {
 		copied:   counter("resilver_copied_bytes_total", "Bytes copied from donors for rebuilds of this node."),
 		sent:     counter("resilver_donated_bytes_total", "Bytes given to other nodes as their donor."),
 		outage:   gauge("resilver_last_outage_seconds", "How long the replica was away in its last rebuild; absent before one."),
+		failing:  gauge("resilver_drill_failing", "1 where the node's last drill or backup failed, 0 where it passed; absent before one."),
+		drillEnd: gauge("resilver_drill_ended_timestamp_seconds", "When the node's last drill or backup passed or failed; absent before one."),
+		drills: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "resilver_drills_total", Help: "Drills and backups of this node, by what asked for them and how they ended.",
+			ConstLabels: labels}, []string{"trigger", "outcome"}),
 		rebuilds: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "resilver_rebuilds_total", Help: "Rebuilds of this node by outcome.", ConstLabels: labels}, []string{"outcome"}),
 		steps: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "resilver_step_duration_seconds", Help: "How long each step of a rebuild took.",
 			ConstLabels: labels, Buckets: []float64{.01, .1, 1, 10, 60, 600, 3600, 21600}}, []string{"step"}),
 	}
 	build := gauge("resilver_build_info", "The version that runs.", "version", "goversion")
 	build.WithLabelValues(version, runtime.Version()).Set(1)
-	r.MustRegister(m.rebuilds, m.steps, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	r.MustRegister(m.rebuilds, m.drills, m.steps, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	for _, c := range watchdog.Classes() {
 		m.class.WithLabelValues(string(c)).Set(0)
 	}
 	for _, o := range []watchdog.Result{watchdog.Healed, watchdog.Failed, watchdog.Cancelled, watchdog.RolledBack} {
 		m.rebuilds.WithLabelValues(string(o))
+	}
+	for _, trigger := range []string{watchdog.TriggerDrill, watchdog.TriggerBackup} {
+		for _, o := range []watchdog.Result{watchdog.Passed, watchdog.Failed, watchdog.Cancelled} {
+			m.drills.WithLabelValues(trigger, string(o))
+		}
 	}
 	for _, id := range watchdog.GuardIDs() {
 		m.guards.WithLabelValues(id).Set(0)
@@ -99,7 +111,20 @@ func (m *metrics) stepped(step watchdog.Step, took time.Duration) {
 	m.steps.WithLabelValues(string(step)).Observe(took.Seconds())
 }
 
+// drilled shows how the last drill ended; nil is none.
+func (m *metrics) drilled(last *watchdog.Record) {
+	if last == nil {
+		return
+	}
+	m.failing.WithLabelValues().Set(truth(last.Outcome == watchdog.Failed))
+	m.drillEnd.WithLabelValues().Set(float64(last.Ended.UnixMilli()) / 1000)
+}
+
 func (m *metrics) ended(r watchdog.Record) {
+	if r.Drill() {
+		m.drills.WithLabelValues(r.Trigger, string(r.Outcome)).Inc()
+		return
+	}
 	m.rebuilds.WithLabelValues(string(r.Outcome)).Inc()
 	if r.OutageSeconds != nil {
 		m.outage.WithLabelValues().Set(*r.OutageSeconds)

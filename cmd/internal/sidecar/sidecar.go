@@ -134,6 +134,12 @@ func (s *Sidecar) serve(ctx context.Context) error {
 		}
 	}
 	g.Go(func() error { return s.loop.Run(ctx) })
+	if schedule, err := s.cfg.Policy.DrillSchedule(); err != nil {
+		g.Go(func() error { return fmt.Errorf("policy.drill: %w", err) })
+	} else if schedule != nil {
+		drills := watchdog.Drills{Schedule: schedule, Weigh: s.loop.Weigh, Begin: s.healer.Begin, Logger: s.o.Logger}
+		g.Go(func() error { return drills.Run(ctx) })
+	}
 	g.Go(func() error { return s.known.Run(ctx) })
 	g.Go(func() error { return s.contents.run(ctx, s.server) })
 	g.Go(func() error { return s.healer.Housekeep(ctx) })
