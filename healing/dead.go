@@ -162,7 +162,7 @@ func (h *Healer) atRest(ctx context.Context, last *Last, sets arithmetic) (execu
 		return "", "", err
 	}
 	if o.LogBin {
-		since, err := logs.GTIDs(ctx, last.logs("log_bin", false))
+		since, err := logs.GTIDs(ctx, binlog.LogsOf(last.Datadir, last.Paths, "log_bin", false))
 		if err == nil {
 			executed, err = sets.GTIDUnion(ctx, executed, since)
 		}
@@ -177,7 +177,7 @@ func (h *Healer) atRest(ctx context.Context, last *Last, sets arithmetic) (execu
 	if held, err = heldBy(ctx, sets, seen); err != nil {
 		return "", "", err
 	}
-	channels, err := binlog.Channels(last.logs("relay_log", true))
+	channels, err := binlog.Channels(binlog.LogsOf(last.Datadir, last.Paths, "relay_log", true))
 	if err != nil {
 		return "", "", fmt.Errorf("what it has received: %w", err)
 	}
@@ -199,14 +199,4 @@ func (h *Healer) atRest(ctx context.Context, last *Last, sets arithmetic) (execu
 // longReadOnly says that every look for long enough found it read-only.
 func (l *Last) longReadOnly() bool {
 	return !l.ReadOnlySince.IsZero() && l.Observation.At.Sub(l.ReadOnlySince.Time) >= longReadOnly
-}
-
-// logs are the files that the server's variables of that kind name.
-func (l *Last) logs(kind string, relay bool) binlog.Logs {
-	base := l.Paths[kind+"_basename"]
-	index := l.Paths[kind+"_index"]
-	if index == "" {
-		index = base + ".index"
-	}
-	return binlog.Logs{Datadir: l.Datadir, Basename: base, Index: index, Relay: relay}
 }

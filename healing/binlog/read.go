@@ -22,6 +22,15 @@ type Logs struct {
 	Relay    bool
 }
 
+// LogsOf are the files that a server's variables of that kind name.
+func LogsOf(datadir string, paths map[string]string, kind string, relay bool) Logs {
+	base, index := paths[kind+"_basename"], paths[kind+"_index"]
+	if index == "" {
+		index = base + ".index"
+	}
+	return Logs{Datadir: datadir, Basename: base, Index: index, Relay: relay}
+}
+
 // GTIDs are the transactions that the logs tell of, as a list for a server.
 // The files are read from the last one back to one that begins with the set of
 // all before it. MariaDB's relay logs have none of their own, so all of them
@@ -31,35 +40,53 @@ func (r *Reader) GTIDs(ctx context.Context, l Logs) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("list logs: %w", err)
 	}
-	s := &set{mariadb: r.o.Flavor == "mariadb"}
-	heads := !s.mariadb || !l.Relay
+	s := &set{mariadb: r.mariadb()}
 	for i := len(files) - 1; i >= 0; i-- {
-		ext, err := walk(files[i], l.Relay)
-		if err == nil && ext.torn && i < len(files)-1 {
-			err = fmt.Errorf("%s is cut off, and is not the last", files[i])
-		}
-		if err != nil {
-			return "", fmt.Errorf("read a log: %w", err)
-		}
-		if ext.last == 0 {
-			continue
-		}
-		p := &parser{set: s, mariadb: s.mariadb, heads: heads}
-		err = r.run(ctx, files[i], ext.whole, p.line)
-		if err == nil {
-			err = p.end(ext)
-		}
-		if err != nil {
-			return "", fmt.Errorf("read %s: %w", files[i], err)
+		p := r.parser(s, l.Relay)
+		if _, err := r.read(ctx, files[i], l.Relay, i == len(files)-1, p); err != nil {
+			return "", err
 		}
 		if p.head {
 			return s.String(), nil
 		}
 	}
-	if heads {
+	if r.heads(l.Relay) {
 		return "", fmt.Errorf("read the logs in %s: none of them begins with the set of those before it", l.Index)
 	}
 	return s.String(), nil
+}
+
+func (r *Reader) mariadb() bool { return r.o.Flavor == "mariadb" }
+
+// heads says whether files begin with the set of all before them.
+func (r *Reader) heads(relay bool) bool { return !r.mariadb() || !relay }
+
+func (r *Reader) parser(s *set, relay bool) *parser {
+	return &parser{set: s, mariadb: r.mariadb(), heads: r.heads(relay), keep: func(string) bool { return false }, at: map[int64]string{}}
+}
+
+// read has p read one file, and says how far its events go. Only the last file
+// of a log may be cut off.
+func (r *Reader) read(ctx context.Context, path string, relay, last bool, p *parser) (extent, error) {
+	ext, err := walk(path, relay)
+	if err == nil && ext.torn && !last {
+		err = fmt.Errorf("%s is cut off, and is not the last", path)
+	}
+	if err != nil {
+		return ext, fmt.Errorf("read a log: %w", err)
+	}
+	if ext.last == 0 {
+		return ext, nil
+	}
+	p.ending = ext.last
+	err = r.run(ctx, path, ext.whole, p.line)
+	if err == nil {
+		err = p.end(ext)
+	}
+	if err != nil {
+		return ext, fmt.Errorf("read %s: %w", path, err)
+	}
+	return ext, nil
 }
 
 // files are those of the index, oldest first, and any that is there with a
@@ -153,11 +180,15 @@ var (
 type parser struct {
 	set     *set
 	mariadb bool
-	heads   bool // the set at the head of a file is this server's
-	head    bool // it was there
-	inHead  bool // it goes on in the next line
-	last    int64
+	heads   bool  // the set at the head of a file is this server's
+	head    bool  // it was there
+	inHead  bool  // it goes on in the next line
+	last    int64 // where the event begins that it is at
+	ending  int64 // where the last one does, and
+	ended   bool  // it has come there
 	gtids   int
+	keep    func(gtid string) bool
+	at      map[int64]string // the transactions to keep, by where they begin
 	err     error
 }
 
@@ -171,6 +202,7 @@ func (p *parser) line(text string) {
 	}
 	if m := eventAt.FindStringSubmatch(text); m != nil {
 		p.last, p.err = strconv.ParseInt(m[1], 10, 64)
+		p.ended = p.ended || p.last == p.ending
 		return
 	}
 	if p.mariadb {
@@ -193,6 +225,9 @@ func (p *parser) add(gtid string) {
 	p.gtids++
 	if err := p.set.add(gtid); err != nil {
 		p.err = fmt.Errorf("a transaction without an id of its own: %w", err)
+	}
+	if p.keep(gtid) {
+		p.at[p.last] = gtid
 	}
 }
 
@@ -222,7 +257,7 @@ func (p *parser) end(ext extent) error {
 		return p.err
 	case p.inHead:
 		return errors.New("the set at its head has no end")
-	case p.last != ext.last:
+	case !p.ended: // after it a statement's text, or what it holds compressed, may look like an event
 		return fmt.Errorf("the tool read until %d, the last event is at %d", p.last, ext.last)
 	case p.gtids != ext.gtids:
 		return fmt.Errorf("the tool names %d transactions, there are %d", p.gtids, ext.gtids)

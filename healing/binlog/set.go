@@ -26,15 +26,14 @@ func (s *set) add(gtid string) error {
 	if s.mariadb {
 		sep = "-"
 	}
-	i := strings.LastIndex(gtid, sep)
-	n, err := strconv.ParseUint(gtid[i+1:], 10, 64)
-	if i < 0 || err != nil {
-		return fmt.Errorf("%q is no transaction's id", gtid)
+	writer, n, err := cutNumber(gtid, sep)
+	if err != nil {
+		return err
 	}
 	if s.runs == nil {
 		s.runs = map[string][]span{}
 	}
-	of := s.runs[gtid[:i]]
+	of := s.runs[writer]
 	switch last := len(of) - 1; {
 	case s.mariadb && last >= 0: // of one writer the largest stands for all
 		of[0].last = max(of[0].last, n)
@@ -43,9 +42,22 @@ func (s *set) add(gtid string) error {
 	default:
 		of = append(of, span{n, n})
 	}
-	s.runs[gtid[:i]] = of
+	s.runs[writer] = of
 	return nil
 }
+
+// cutNumber cuts an id at its last number.
+func cutNumber(gtid, sep string) (writer string, n uint64, err error) {
+	i := strings.LastIndex(gtid, sep)
+	n, err = strconv.ParseUint(gtid[i+1:], 10, 64)
+	if i < 0 || err != nil {
+		return "", 0, fmt.Errorf("%q is no transaction's id", gtid)
+	}
+	return gtid[:i], n, nil
+}
+
+// head are the lists alone.
+func (s *set) head() string { return strings.Join(s.whole, ",") }
 
 // addList takes a whole list.
 func (s *set) addList(list string) {

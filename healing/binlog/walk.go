@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -32,7 +33,8 @@ var (
 	encrypted = []byte{0xfd, 'b', 'i', 'n'} // MySQL
 )
 
-var errEncrypted = errors.New("it is encrypted")
+// ErrEncrypted means that a log can be read by its server alone.
+var ErrEncrypted = errors.New("it is encrypted")
 
 // extent is how far a file's events go.
 type extent struct {
@@ -42,11 +44,28 @@ type extent struct {
 	gtids int   // how many of the events name a transaction
 }
 
+// event is one whole event of a file.
+type event struct {
+	at, length int64
+	kind       byte
+	// body is what follows the header, with the checksum; only of kinds that
+	// say where a transaction begins and ends, and not of longer ones than shown.
+	body []byte
+}
+
+// shown bounds the bodies that are looked into.
+const shown = 1 << 20
+
 // walk follows the events' lengths to the end of the file. Each event names its
 // own end, by which a length gone wrong is told from an event that a crash cut
 // off; those in a relay log that came from the source name their end there, one
 // after the other.
 func walk(path string, relay bool) (extent, error) {
+	return walkTo(path, relay, math.MaxInt64, func(event) {})
+}
+
+// walkTo does so for the first bytes of a file, and shows each event.
+func walkTo(path string, relay bool, limit int64, show func(event)) (extent, error) {
 	f, err := open(path)
 	if err != nil {
 		return extent{}, err
@@ -56,7 +75,7 @@ func walk(path string, relay bool) (extent, error) {
 	if err != nil {
 		return extent{}, err
 	}
-	e, err := events(bufio.NewReader(f), info.Size(), relay)
+	e, err := events(bufio.NewReader(f), min(info.Size(), limit), relay, show)
 	if err != nil {
 		return extent{}, fmt.Errorf("%s: %w", path, err)
 	}
@@ -74,7 +93,7 @@ func open(path string) (*os.File, error) {
 	return f, nil
 }
 
-func events(r *bufio.Reader, size int64, relay bool) (extent, error) {
+func events(r *bufio.Reader, size int64, relay bool, show func(event)) (extent, error) {
 	e := extent{whole: int64(len(magic))}
 	before := uint32(0) // the end that the event before names
 	if size < e.whole {
@@ -87,7 +106,7 @@ func events(r *bufio.Reader, size int64, relay bool) (extent, error) {
 	switch string(head) {
 	case string(magic):
 	case string(encrypted):
-		return e, errEncrypted
+		return e, ErrEncrypted
 	default:
 		return e, errors.New("it is no binary log")
 	}
@@ -106,7 +125,7 @@ func events(r *bufio.Reader, size int64, relay bool) (extent, error) {
 		follows := ends == uint32(e.whole+length) || relay && before != 0 && ends == before+uint32(length)
 		switch {
 		case h[typeAt] == typeStartEncryption:
-			return e, errEncrypted
+			return e, ErrEncrypted
 		case length < headerBytes || length > largestEvent || h[typeAt] == 0,
 			e.last == 0 && h[typeAt] != typeFormat,
 			!follows && (!relay || length > left):
@@ -116,9 +135,18 @@ func events(r *bufio.Reader, size int64, relay bool) (extent, error) {
 			e.torn = true
 			return e, nil
 		}
-		if _, err := io.CopyN(io.Discard, r, length-headerBytes); err != nil {
+		seen := event{at: e.whole, length: length, kind: h[typeAt]}
+		rest := length - headerBytes
+		if bounds(seen.kind) && rest <= shown {
+			seen.body, rest = make([]byte, rest), 0
+			if _, err := io.ReadFull(r, seen.body); err != nil {
+				return e, err
+			}
+		}
+		if _, err := io.CopyN(io.Discard, r, rest); err != nil {
 			return e, err
 		}
+		show(seen)
 		switch h[typeAt] {
 		case typeGTID, typeTaggedGTID, typeMariaDBGTID:
 			e.gtids++
