@@ -160,3 +160,68 @@ func TestPruneRefusesAnExchangedDirectory(t *testing.T) {
 		t.Fatalf("pruned: %v", err)
 	}
 }
+
+// TestArchiveLivesWithItsDatadir: it is labelled with the old datadir, goes
+// after it and never before, and is removed where the datadir stays.
+func TestArchiveLivesWithItsDatadir(t *testing.T) {
+	p, base := setUp(t)
+	keep := func(id string) Archive {
+		t.Helper()
+		a, err := p.Archive(id)
+		must(t, err)
+		must(t, a.Create("log", func(f *os.File) error { _, err := f.WriteString("events"); return err }))
+		must(t, a.Replace("manifest.json", []byte("{}")))
+		must(t, a.Replace("manifest.json", []byte(`{"version":1}`)))
+		return a
+	}
+	a := keep("r1")
+	uid, gid := owner()
+	for _, name := range []string{"", "log", "manifest.json"} {
+		var st unix.Stat_t
+		must(t, unix.Lstat(filepath.Join(a.Ref.Path, name), &st))
+		if int(st.Uid) != uid || int(st.Gid) != gid || st.Mode&0o007 != 0 {
+			t.Errorf("%q belongs to %d:%d, mode %o", name, st.Uid, st.Gid, st.Mode)
+		}
+	}
+	if err := a.Create("log", func(*os.File) error { return nil }); err == nil {
+		t.Error("a file was written over")
+	}
+	must(t, os.WriteFile(filepath.Join(base, "outside"), []byte("x"), 0o600))
+	must(t, os.Symlink(filepath.Join(base, "outside"), filepath.Join(a.Ref.Path, "link")))
+	if err := a.Create("link", func(f *os.File) error { _, err := f.WriteString("spoiled"); return err }); err == nil {
+		t.Error("a link was followed")
+	}
+	begin := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	for i, id := range []string{"r1", "r2"} {
+		newDatadir(t, p.Path(NameNew), id)
+		live := mustRef(t, p.Live.Path)
+		_, err := Exchange(live, mustRef(t, p.Path(NameNew)))
+		must(t, err)
+		_, err = p.quarantine(id, live, nil, begin.Add(time.Duration(i)*time.Hour), func(string) {})
+		must(t, err)
+	}
+	kept, err := p.Quarantined()
+	must(t, err)
+	if len(kept) != 2 || kept[1].Archive == nil || !kept[1].Archive.Same(a.Ref) || kept[1].Note == "" || kept[0].Archive != nil {
+		t.Fatalf("kept %+v", kept)
+	}
+	// A datadir that cannot go keeps its archive.
+	must(t, os.Rename(p.Path("old/r1"), p.Path("old/saved")))
+	must(t, os.Mkdir(p.Path("old/r1"), 0o750))
+	if err := p.prune(kept[1]); err == nil || !exists(a.Ref.Path) {
+		t.Errorf("the archive went before its datadir: %v", err)
+	}
+	must(t, os.Remove(p.Path("old/r1")))
+	must(t, os.Rename(p.Path("old/saved"), p.Path("old/r1")))
+	removed, err := p.Prune(Limits{Now: begin.Add(10 * time.Hour), Keep: time.Hour})
+	must(t, err)
+	if len(removed) != 1 || exists(a.Ref.Path) || exists(p.Path("old/r1")) || exists(p.Path("old/r1.json")) || !exists(filepath.Join(base, "outside")) {
+		t.Errorf("removed %+v", removed)
+	}
+	b := keep("r3")
+	must(t, p.DiscardArchive("r3"))
+	must(t, p.DiscardArchive("r3"))
+	if exists(b.Ref.Path) || !exists(p.Path("old/r2")) {
+		t.Error("the archive of a datadir that stays is still there")
+	}
+}

@@ -22,7 +22,13 @@ type Kept struct {
 	// Outside are the shelves with the entries of this datadir that lay
 	// elsewhere (Outside.Shelf).
 	Outside []Ref `json:"outside,omitempty"`
+	// Archive holds what existed only in this datadir, in a form that can be
+	// replayed; Note says so to who finds the label.
+	Archive *Ref   `json:"archive,omitempty"`
+	Note    string `json:"note,omitempty"`
 }
+
+const archiveNote = "what existed only here is in the archive, see its manifest.json; the rows of tables that existed only here are in this datadir alone"
 
 // Quarantine moves the old datadir, which the exchange left at new, to
 // old/<id>. It is idempotent, told by inode, and returns the new reference.
@@ -53,7 +59,14 @@ func (p Place) quarantine(id string, old Ref, shelves []Ref, now time.Time, at f
 	}
 	defer shelf.Close()
 	want := Ref{Path: filepath.Join(shelf.Name(), id), Dev: old.Dev, Ino: old.Ino}
-	if err := writeLabel(shelf, Kept{ID: id, Ref: want, Since: now.UTC().Truncate(time.Millisecond), Outside: shelves}); err != nil {
+	k := Kept{ID: id, Ref: want, Since: now.UTC().Truncate(time.Millisecond), Outside: shelves}
+	if k.Archive, err = archiveOf(shelf, id); err != nil {
+		return Ref{}, err
+	}
+	if k.Archive != nil {
+		k.Note = archiveNote
+	}
+	if err := writeLabel(shelf, k); err != nil {
 		return Ref{}, err
 	}
 	at("labelled")
@@ -103,9 +116,15 @@ func readLabel(shelf *os.File, id string) (Kept, error) {
 		return Kept{}, fmt.Errorf("read label of %s: %w", id, err)
 	}
 	k.Ref.Path = filepath.Join(shelf.Name(), id)
+	if k.Archive != nil {
+		k.Archive.Path = k.Ref.Path + archiveSuffix
+	}
 	// A device may have another number after a reboot; the inode is the same.
 	if st, err := statFile(shelf); err == nil {
 		k.Ref.Dev = uint64(st.Dev)
+		if k.Archive != nil {
+			k.Archive.Dev = k.Ref.Dev
+		}
 	}
 	if k.ID != id || k.Ref.Ino == 0 || k.Since.IsZero() {
 		return Kept{}, fmt.Errorf("read label of %s: it is not complete", id)
@@ -211,8 +230,8 @@ func (p Place) short(k Kept, want func(total int64) int64) (bool, error) {
 	return false, nil
 }
 
-// prune removes the shelves first and the label last: as long as anything is
-// left of an old datadir its label says what.
+// prune removes the shelves first, the archive after the datadir, and the label
+// last: as long as anything is left of an old datadir its label says what.
 func (p Place) prune(k Kept) error {
 	for _, shelf := range k.Outside {
 		if err := discardShelf(shelf, k.ID); err != nil {
@@ -221,6 +240,11 @@ func (p Place) prune(k Kept) error {
 	}
 	if err := p.Discard(k.Ref); err != nil {
 		return err
+	}
+	if k.Archive != nil {
+		if err := p.Discard(*k.Archive); err != nil {
+			return err
+		}
 	}
 	shelf, err := openDir(p.Path(NameOld))
 	if err != nil {
