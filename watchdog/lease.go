@@ -148,6 +148,9 @@ type Cluster interface {
 type Peers interface {
 	// State asks the named node to probe its mysqld now.
 	State(ctx context.Context, node string) (PeerState, error)
+	// Objects asks the named node for the names of all that was made by SQL on its
+	// server.
+	Objects(ctx context.Context, node string) ([]string, error)
 	// GTIDSubtract asks the named node's server for a minus b.
 	GTIDSubtract(ctx context.Context, node, a, b string) (string, error)
 	// GTIDBeyond asks the named node's server what of set, held by the server

@@ -89,6 +89,22 @@ func (c *Client) State(ctx context.Context, node string) (watchdog.PeerState, er
 	return out, nil
 }
 
+// Objects asks the named node for what was made by SQL there (watchdog.Peers).
+func (c *Client) Objects(ctx context.Context, node string) ([]string, error) {
+	var out inventory
+	body, err := c.do(ctx, c.byNode, http.MethodGet, node, "/v1/objects", nil)
+	if err == nil {
+		err = json.Unmarshal(body, &out)
+	}
+	if err == nil && len(out.Objects) == 0 {
+		err = errors.New("the answer has none") // there is always an account
+	}
+	if err != nil {
+		return nil, fmt.Errorf("ask %s for its objects: %w", node, err)
+	}
+	return out.Objects, nil
+}
+
 // GTIDSubtract asks the named node's server for a minus b (watchdog.Peers).
 func (c *Client) GTIDSubtract(ctx context.Context, node, a, b string) (string, error) {
 	out := subtraction{A: a, B: b}

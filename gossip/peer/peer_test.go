@@ -91,6 +91,7 @@ func refuse() Handlers {
 	no := errors.New("not here")
 	return Handlers{
 		State:        func(context.Context, string) (watchdog.PeerState, error) { return watchdog.PeerState{}, no },
+		Objects:      func(context.Context, string) ([]string, error) { return nil, no },
 		GTIDSubtract: func(context.Context, string, string, string) (string, error) { return "", no },
 		GTIDBeyond:   func(context.Context, string, string, uint32, watchdog.Observation) (string, error) { return "", no },
 		Lease:        func(context.Context, string, []byte) ([]byte, error) { return nil, no },
@@ -123,6 +124,9 @@ func TestAPI(t *testing.T) {
 	h.State = func(_ context.Context, caller string) (watchdog.PeerState, error) {
 		return watchdog.PeerState{Report: watchdog.Report{Node: "db2", Reason: "asked by " + caller}}, nil
 	}
+	h.Objects = func(_ context.Context, caller string) ([]string, error) {
+		return []string{"account " + caller + "@%"}, nil
+	}
 	h.GTIDSubtract = func(_ context.Context, caller, a, b string) (string, error) { return caller + ":" + a + "-" + b, nil }
 	h.GTIDBeyond = func(_ context.Context, caller, set string, id uint32, primary watchdog.Observation) (string, error) {
 		return fmt.Sprint(caller, set, id, primary.Executed, primary.Replicated), nil
@@ -136,6 +140,9 @@ func TestAPI(t *testing.T) {
 		t.Errorf("state %+v, %v", s.Report, err)
 	}
 	long := strings.Repeat("x", 1<<20)
+	if got, err := a.Client().Objects(ctx, "db2"); err != nil || len(got) != 1 || got[0] != "account db1@%" {
+		t.Errorf("objects %v, %v", got, err)
+	}
 	if got, err := a.Client().GTIDSubtract(ctx, "db2", long, "b"); err != nil || got != "db1:"+long+"-b" {
 		t.Errorf("subtract: %d bytes, %v", len(got), err)
 	}

@@ -30,6 +30,7 @@ const (
 // the way to the caller.
 type Handlers struct {
 	State        func(ctx context.Context, caller string) (watchdog.PeerState, error)
+	Objects      func(ctx context.Context, caller string) ([]string, error)
 	GTIDSubtract func(ctx context.Context, caller, a, b string) (string, error)
 	// GTIDBeyond is the errant rule, see watchdog.Peers; of primary only the
 	// sets are given.
@@ -44,7 +45,7 @@ type Handlers struct {
 }
 
 func (h *Handlers) check() error {
-	if h.State == nil || h.GTIDSubtract == nil || h.GTIDBeyond == nil || h.Lease == nil || h.Tunnel == nil {
+	if h.State == nil || h.Objects == nil || h.GTIDSubtract == nil || h.GTIDBeyond == nil || h.Lease == nil || h.Tunnel == nil {
 		return errors.New("a handler of the peer API is missing")
 	}
 	return nil
@@ -67,6 +68,7 @@ func newAPIServer(ctx context.Context, log *slog.Logger) *apiServer {
 	s := &apiServer{ctx: ctx, log: log, listener: newChanListener(), slots: make(chan struct{}, maxAtOnce)}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/state", s.bounded(s.state))
+	mux.HandleFunc("GET /v1/objects", s.bounded(s.objects))
 	mux.HandleFunc("POST /v1/gtid-subtract", s.bounded(s.gtidSubtract))
 	mux.HandleFunc("POST /v1/gtid-beyond", s.bounded(s.gtidBeyond))
 	mux.HandleFunc("POST /v1/lease", s.bounded(s.lease))
@@ -166,6 +168,16 @@ func (s *apiServer) bounded(h func(context.Context, *Handlers, *http.Request) (a
 
 func (s *apiServer) state(ctx context.Context, h *Handlers, r *http.Request) (any, error) {
 	return h.State(ctx, caller(r))
+}
+
+// inventory is what was made by SQL.
+type inventory struct {
+	Objects []string `json:"objects"`
+}
+
+func (s *apiServer) objects(ctx context.Context, h *Handlers, r *http.Request) (any, error) {
+	list, err := h.Objects(ctx, caller(r))
+	return inventory{list}, err
 }
 
 // subtraction is a - b, asked and answered.

@@ -54,6 +54,10 @@ type dialect interface {
 	contents(ctx context.Context, ss *session) (Contents, error)
 	// scattered are the tablespaces and tables at paths of their own.
 	scattered(ctx context.Context, ss *session) ([]string, error)
+	// sees are the rights without which a list of objects is cut short in
+	// silence; objects is that list.
+	sees() []string
+	objects() string
 	missingForDonor(ctx context.Context, ss *session, account string) ([]string, error)
 	dataBytes(ctx context.Context, ss *session) (int64, error)
 	// pathVariables name a place on disk also where their value does not show it.

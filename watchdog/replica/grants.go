@@ -81,12 +81,11 @@ var sidecarGrants = []grant{
 	// ALTER EVENT of events that others, root too, have defined.
 	{"EVENT, SET_ANY_DEFINER, ALLOW_NONEXISTENT_DEFINER, SYSTEM_USER", "*.*"},
 	{"SELECT", "performance_schema.*"},
-	// The source's configuration as the replica has stored it.
-	{"SELECT", "mysql.slave_master_info"},
-	{"SELECT", "mysql.slave_relay_log_info"},
-	// Whether the account for clones is there.
-	{"SELECT (User, Host, plugin, account_locked)", "mysql.user"},
-	{"SELECT", "mysql.global_grants"},
+	// Seeing that triggers and routines exist, and how they were made.
+	{"TRIGGER, SHOW_ROUTINE", "*.*"},
+	// The source's configuration as the replica has stored it; whether the
+	// account for clones is there; how accounts were made.
+	{"SELECT", "mysql.*"},
 }
 
 // mariadbGrants are those on MariaDB.
@@ -99,10 +98,13 @@ var mariadbGrants = []grant{
 	// STOP, START, CHANGE and gtid_slave_pos; SHOW SLAVE HOSTS; sql_log_bin;
 	// read_only, and writing under it; ending sessions of others.
 	{"REPLICATION SLAVE ADMIN, REPLICATION MASTER ADMIN, BINLOG ADMIN, READ_ONLY ADMIN, CONNECTION ADMIN", "*.*"},
+	// Seeing that triggers exist.
+	{"TRIGGER", "*.*"},
 	// The primary's events, in a copy.
-	{"SELECT, UPDATE", "mysql.event"},
-	// Whether the account of mariadb-backup is there, with its rights.
-	{"SELECT (User, Host, Priv)", "mysql.global_priv"},
+	{"UPDATE", "mysql.event"},
+	// Whether the account of mariadb-backup is there, with its rights; routines,
+	// events and accounts, and how they were made.
+	{"SELECT", "mysql.*"},
 }
 
 // backupGrants are what mariadb-backup --slave-info needs, and no more.

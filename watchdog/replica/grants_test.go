@@ -48,6 +48,15 @@ var lastChore = chore{"read-only off", func(ctx context.Context, s *Server) erro
 
 var mysqlChores = []chore{
 	{"contents", func(ctx context.Context, s *Server) error { _, err := s.MayHold(ctx); return err }},
+	{"objects", func(ctx context.Context, s *Server) error {
+		list, err := s.Objects(ctx)
+		for _, o := range list {
+			if _, wrong := s.Definition(ctx, o); wrong != nil && o.Kind != "view" && o.Kind != "event" {
+				err = errors.Join(err, wrong)
+			}
+		}
+		return err
+	}},
 	{"protection", func(ctx context.Context, s *Server) error { _, err := protection(ctx, s); return err }},
 	{"source", func(ctx context.Context, s *Server) error {
 		c, err := s.SourceConfig(ctx)
@@ -87,7 +96,7 @@ func TestEveryGrantIsNeeded(t *testing.T) {
 	n := scratch(t, "grants", "--event-scheduler=OFF", "--skip-replica-start")
 	n.must(t, "CREATE DATABASE t", "CREATE USER gone@localhost", "CHANGE REPLICATION SOURCE TO SOURCE_HOST='127.0.0.1', SOURCE_PORT=1, SOURCE_USER='x', SOURCE_AUTO_POSITION=1",
 		"CREATE DEFINER=gone@localhost EVENT t.e1 ON SCHEDULE EVERY 1 DAY DO SELECT 1", "CREATE EVENT t.e2 ON SCHEDULE EVERY 1 DAY DO SELECT 1",
-		"DROP USER gone@localhost")
+		"DROP USER gone@localhost", "CREATE TABLE t.a (id INT)", "CREATE TRIGGER t.r BEFORE INSERT ON t.a FOR EACH ROW SET NEW.id=1", "CREATE PROCEDURE t.p() SELECT 1")
 	everyGrantIsNeeded(t, n, sidecarGrants, mysqlChores, func() {
 		n.must(t, "SET GLOBAL offline_mode=OFF", "SET GLOBAL super_read_only=OFF", "SET GLOBAL read_only=OFF", "ALTER EVENT t.e2 ENABLE",
 			"ALTER DEFINER=gone@localhost EVENT t.e1 ENABLE")

@@ -19,6 +19,15 @@ var mariaChores = []chore{
 		}
 		return err
 	}},
+	{"objects", func(ctx context.Context, s *Server) error {
+		list, err := s.Objects(ctx)
+		for _, o := range list {
+			if _, wrong := s.Definition(ctx, o); wrong != nil && o.Kind != "view" && o.Kind != "event" {
+				err = errors.Join(err, wrong)
+			}
+		}
+		return err
+	}},
 	{"protection", func(ctx context.Context, s *Server) error { _, err := s.StartsReadOnly(ctx); return err }},
 	{"source", func(ctx context.Context, s *Server) error {
 		c, err := s.SourceConfig(ctx)
@@ -52,7 +61,8 @@ func TestMariaDBEveryGrantIsNeeded(t *testing.T) {
 	if err := n.start(); err != nil {
 		t.Fatal(err)
 	}
-	n.must(t, "CREATE DATABASE t", "CREATE TABLE t.m (id INT) ENGINE=MEMORY", "CREATE EVENT t.e ON SCHEDULE EVERY 1 DAY DO SELECT 1", "CREATE USER client@localhost")
+	n.must(t, "CREATE DATABASE t", "CREATE TABLE t.m (id INT) ENGINE=MEMORY", "CREATE EVENT t.e ON SCHEDULE EVERY 1 DAY DO SELECT 1", "CREATE USER client@localhost",
+		"CREATE TRIGGER t.r BEFORE INSERT ON t.m FOR EACH ROW SET NEW.id=1", "CREATE PROCEDURE t.p() SELECT 1")
 	everyGrantIsNeeded(t, n, mariadbGrants, mariaChores, func() {
 		n.must(t, "STOP ALL SLAVES", "CHANGE MASTER TO MASTER_HOST='127.0.0.1', MASTER_PORT=1, MASTER_USER='x'", "SET GLOBAL read_only=OFF", "SET GLOBAL replicate_do_db=''", "ALTER EVENT t.e ENABLE")
 		// Somebody whose session must be ended.

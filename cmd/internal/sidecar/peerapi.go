@@ -17,7 +17,7 @@ import (
 // handlers answer the other sidecars. None of them takes anything from a
 // request but names, numbers and GTID sets.
 func (s *Sidecar) handlers() peer.Handlers {
-	return peer.Handlers{State: s.peerState, GTIDSubtract: s.peerSubtract, GTIDBeyond: s.peerBeyond, Lease: s.leases.Handle, Tunnel: s.peerTunnel, Backup: s.peerBackup}
+	return peer.Handlers{State: s.peerState, Objects: s.peerObjects, GTIDSubtract: s.peerSubtract, GTIDBeyond: s.peerBeyond, Lease: s.leases.Handle, Tunnel: s.peerTunnel, Backup: s.peerBackup}
 }
 
 // peerState probes this node's server now, for a caller that is about to act
@@ -38,6 +38,15 @@ func (s *Sidecar) peerState(ctx context.Context, _ string) (watchdog.PeerState, 
 	}
 	state := watchdog.PeerState{Report: s.loop.Report(), Observation: obs, Diagnosis: diag, Contents: contents}
 	return state, nil
+}
+
+func (s *Sidecar) peerObjects(ctx context.Context, _ string) ([]string, error) {
+	objects, err := s.server.Objects(ctx)
+	out := make([]string, 0, len(objects))
+	for _, o := range objects {
+		out = append(out, o.Key())
+	}
+	return out, err
 }
 
 func (s *Sidecar) peerSubtract(ctx context.Context, _, a, b string) (string, error) {
