@@ -112,8 +112,11 @@ const (
 	ModeObserve = "observe"
 )
 
-// ErrantRefuse leaves a node with transactions of its own to a person.
-const ErrantRefuse = "refuse"
+// What becomes of transactions that only the broken node has.
+const (
+	ErrantRefuse  = "refuse"  // the node is left to a person
+	ErrantArchive = "archive" // they are written down where they can be replayed, and the node is rebuilt
+)
 
 // Policy says when a rebuild may begin.
 type Policy struct {
@@ -149,8 +152,11 @@ const (
 	OldServerShutdown = "shutdown"
 )
 
-// ServerUUIDKeep gives the rebuilt server the server_uuid it had.
-const ServerUUIDKeep = "keep"
+// The server_uuid of a rebuilt server.
+const (
+	ServerUUIDKeep = "keep" // the one it had, unless transactions under it were archived
+	ServerUUIDNew  = "new"
+)
 
 // Rebuild is how a rebuild is done.
 type Rebuild struct {

@@ -133,7 +133,7 @@ func TestProblemsHaveTheirPlace(t *testing.T) {
 		"step":               {minimal + "rebuild:\n  deadlines:\n    rehears: 1m\n", "f.yaml:4:14: rebuild.deadlines.rehears: no step has this name; the steps are preflight, quarantine, stage, prepare, own, rehearse, stop, swap, start, attach, verify"},
 		"step without one":   {minimal + "rebuild: {deadlines: {settle: 1m}}\n", "f.yaml:2:31: rebuild.deadlines.settle: no step has this name; the steps are preflight, quarantine, stage, prepare, own, rehearse, stop, swap, start, attach, verify"},
 		"lease at once":      {minimal + "lease: {ttl: 0s}\n", "f.yaml:2:14: lease.ttl: 0s is not a positive duration; write one such as 90s"},
-		"errant":             {minimal + "policy: {errant: archive}\n", `f.yaml:2:18: policy.errant: "archive" is not known; it can only be refuse`},
+		"errant":             {minimal + "policy: {errant: drop}\n", `f.yaml:2:18: policy.errant: "drop" is not known; it is one of refuse, archive`},
 		"method":             {minimal + "rebuild: {methods: [clone, rsync]}\n", `f.yaml:2:28: rebuild.methods[1]: "rsync" is not known; it is one of auto, clone, mariabackup, xtrabackup`},
 		"preserve":           {minimal + "rebuild: {preserve: [../x]}\n", `f.yaml:2:22: rebuild.preserve[0]: "../x" is not the name of a file in the datadir; no directories; * and ? may stand for letters`},
 		"tool threads":       {minimal + "rebuild: {mariabackup: {parallel: 0}}\n", "f.yaml:2:35: rebuild.mariabackup.parallel: 0 is not a number of threads; 1 to 64"},

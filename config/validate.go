@@ -142,7 +142,7 @@ func (c *Config) checkPolicy(k *checker) {
 	k.atLeastOne("policy.keep_serving", p.KeepServing, "the primary counts: 1 or more")
 	k.positive("policy.systemic_window", p.SystemicWindow)
 	k.longer("policy.systemic_window", p.SystemicWindow, "policy.broken_for", p.BrokenFor)
-	k.oneOf("policy.errant", p.Errant, ErrantRefuse)
+	k.oneOf("policy.errant", p.Errant, ErrantRefuse, ErrantArchive)
 	k.notNegative("policy.errant_confirm", p.ErrantConfirm)
 	k.atMost("policy.errant_confirm", p.ErrantConfirm, maxErrantConfirm)
 	if _, err := p.DrillSchedule(); err != nil {
@@ -163,7 +163,7 @@ func (c *Config) checkRebuild(k *checker) {
 	}
 	k.path("rebuild.staging_dir", r.StagingDir, false)
 	k.oneOf("rebuild.old_server", r.OldServer, OldServerKill, OldServerShutdown)
-	k.oneOf("rebuild.server_uuid", r.ServerUUID, ServerUUIDKeep)
+	k.oneOf("rebuild.server_uuid", r.ServerUUID, ServerUUIDKeep, ServerUUIDNew)
 	for i, name := range r.Preserve {
 		path := fmt.Sprintf("rebuild.preserve[%d]", i)
 		if _, err := filepath.Match(name, "x"); err != nil || name == "" || name == "." || name == ".." || strings.Contains(name, "/") {

@@ -195,15 +195,15 @@ func (r *rebuild) primaryInTime(ctx context.Context) (watchdog.PeerState, error)
 	return r.presentPrimary(ctx)
 }
 
-// identity: the server_uuid is the one it had, it is closed to writers, and
+// identity: the server_uuid is the one it had or was given, it is closed to writers, and
 // it has nothing that the primary lacks.
 func (r *rebuild) identity(ctx context.Context) error {
 	obs := r.observe(ctx, r.h.o.VerifyStall)
 	switch {
 	case !obs.Reachable:
 		return fmt.Errorf("the new server does not answer: %s", obs.Err)
-	case obs.ServerUUID != r.j.UUID:
-		return fmt.Errorf("server_uuid is %s, it was %s", obs.ServerUUID, r.j.UUID)
+	case obs.ServerUUID != r.j.uuid():
+		return fmt.Errorf("server_uuid is %s, it should be %s", obs.ServerUUID, r.j.uuid())
 	case obs.Writable():
 		return fmt.Errorf("%w: it is writable", errTaken)
 	}

@@ -107,7 +107,7 @@ func (r *rebuild) watchSpace(ctx context.Context, giveUp context.CancelCauseFunc
 		case <-tick.C:
 		}
 		for _, dir := range written {
-			if err := r.room(dir); err != nil {
+			if err := r.room(dir, 0); err != nil {
 				giveUp(err)
 				return
 			}
@@ -115,15 +115,21 @@ func (r *rebuild) watchSpace(ctx context.Context, giveUp context.CancelCauseFunc
 	}
 }
 
-func (r *rebuild) room(dir string) error {
+// room says that the file system of dir has need bytes, beside what stays free.
+func (r *rebuild) room(dir string, need int64) error {
 	free, total, err := datadir.Free(dir)
 	if err != nil {
 		return err
 	}
-	if keep := r.h.o.MinFree(int64(total)); int64(free) < keep {
-		return fmt.Errorf("the file system of %s has %d bytes free, %d must stay free (rebuild.min_free)", dir, free, keep)
+	keep := r.h.o.MinFree(int64(total))
+	if int64(free)-need >= keep {
+		return nil
 	}
-	return nil
+	err = fmt.Errorf("the file system of %s has %d bytes free, %d must stay free (rebuild.min_free)", dir, free, keep)
+	if need > 0 {
+		err = fmt.Errorf("%w, and %d are wanted", err, need)
+	}
+	return err
 }
 
 // from are the methods from the named one on.
@@ -198,7 +204,13 @@ func (r *rebuild) own(context.Context) error {
 	if r.place.Inside() {
 		live.Mode &= 0o777 // of the copy only the entries are taken, and more may not be allowed
 	}
-	return datadir.Own(r.j.Staged, live, r.h.o.Preserve)
+	if err := datadir.Own(r.j.Staged, live, r.h.o.Preserve); err != nil {
+		return err
+	}
+	if r.h.o.NewUUID {
+		return r.renew()
+	}
+	return r.writeUUID()
 }
 
 // owned says that the new datadir belongs to whom the old one belonged to.
@@ -246,7 +258,10 @@ func (r *rebuild) rehearse(ctx context.Context) error {
 		return err
 	}
 	r.log.Info("copy rehearsed", "gtids_restored", out.Restored, "events_disabled", out.Events)
-	return r.note(func(j *Journal) { j.Executed, j.Persisted = out.Executed, out.Persisted })
+	if err := r.note(func(j *Journal) { j.Executed, j.Persisted = out.Executed, out.Persisted }); err != nil {
+		return err
+	}
+	return r.reissues(r.archived.GTIDs)
 }
 
 // donorExecuted asks the donor what it has executed, for a while: one hiccup

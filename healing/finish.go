@@ -192,12 +192,15 @@ func (r *rebuild) tidy(context.Context) error {
 	case state == datadir.Done:
 		errs = append(errs, r.keepOld())
 	case r.j.Staged.Ino != 0:
-		errs = append(errs, r.place.Discard(r.j.Staged))
+		errs = append(errs, r.place.Discard(r.j.Staged), r.dropArchive())
 	case r.j.Stood == watchdog.StepStage:
 		// Made by a method, and not in the journal yet.
 		if staged, err := r.place.Adopt(datadir.NameNew, r.j.Live); err == nil {
 			errs = append(errs, r.place.Discard(staged))
 		}
+		errs = append(errs, r.dropArchive())
+	default:
+		errs = append(errs, r.dropArchive())
 	}
 	// Before stage nothing of this rebuild can be there; what is may be old data.
 	if err == nil && !slices.Contains([]watchdog.Step{"", watchdog.StepPreflight, watchdog.StepQuarantine}, r.j.Stood) {

@@ -40,6 +40,8 @@ func (h *Healer) Gather(ctx context.Context, v watchdog.View, from string) watch
 	if g.last != nil {
 		g.f.Self.Executed = executed
 	}
+	g.archivable()
+	g.local()
 	g.scatteredThere()
 	g.space()
 	g.contents()

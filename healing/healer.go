@@ -42,6 +42,7 @@ type Options struct {
 	Backup func(ctx context.Context, donor, clusterID string, token uint64, tool string, parallel int) (net.Conn, error)
 
 	Shutdown     bool                            // end the old server cleanly rather than kill it
+	NewUUID      bool                            // the rebuilt server gets another server_uuid
 	MinFree      func(total int64) int64         // bytes to keep free on a file system of that size
 	Preserve     []string                        // files of the live datadir that the copy gets
 	Deadlines    map[watchdog.Step]time.Duration // over the built-in ones
@@ -68,6 +69,8 @@ type Healer struct {
 	running *rebuild
 	last    watchdog.Record
 	proved  datadir.Ref   // the datadir whose exchange has been proved
+	traced  traced        // whether what only this node has can be archived
+	local   local         // what was made by SQL here alone
 	ended   chan struct{} // a rebuild has ended: Housekeep may look
 	wait    sync.WaitGroup
 	life    context.Context // ends with the process's will to go on

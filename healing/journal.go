@@ -62,8 +62,9 @@ type Journal struct {
 
 	Executed string               `json:"executed"` // of the rehearsed copy
 	UUID     string               `json:"server_uuid"`
-	Source   replica.SourceConfig `json:"source"` // to attach as before; the password lies elsewhere
-	Closed   *replica.Openness    `json:"closed"` // how open the live server was before it was closed
+	NewUUID  string               `json:"new_server_uuid,omitempty"` // of the rebuilt server; empty: the same
+	Source   replica.SourceConfig `json:"source"`                    // to attach as before; the password lies elsewhere
+	Closed   *replica.Openness    `json:"closed"`                    // how open the live server was before it was closed
 	// Persisted is what the copy's mysqld-auto.cnf said before it was made to
 	// start closed; nil where the option files say so already.
 	Persisted replica.Persisted `json:"persisted"`

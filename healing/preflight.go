@@ -36,6 +36,7 @@ func (r *rebuild) preflight(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	r.facts = facts
 	if i := slices.IndexFunc(facts.Donors, func(d watchdog.DonorFacts) bool { return d.Node == r.j.Record.Donor }); i >= 0 && facts.Donors[i].State != nil {
 		r.donor = facts.Donors[i].State.Observation
 	}
@@ -208,8 +209,9 @@ func (h *Healer) serverPID(ctx context.Context, obs watchdog.Observation) (int, 
 	return p.PID, nil
 }
 
-// quarantine sets aside what only this node has. There is nothing: errant
-// transactions are refused by their guard, and the old datadir is kept whole.
+// quarantine makes the staging area, and sets aside what only this node has,
+// where the policy is to; else the errant guard has refused. The old datadir is
+// kept whole in any case.
 func (r *rebuild) quarantine(ctx context.Context) error {
 	if _, err := r.place.Prepare(); err != nil {
 		return err
@@ -223,7 +225,16 @@ func (r *rebuild) quarantine(ctx context.Context) error {
 	if err := r.prepareOutside(); err != nil {
 		return err
 	}
-	return r.clearStaging()
+	if err := r.clearStaging(); err != nil || r.j.Record.Drill() {
+		return err // what the live server has stays where it is
+	}
+	if err := r.setAside(ctx); err != nil {
+		return err
+	}
+	if err := r.define(ctx); err != nil {
+		return fmt.Errorf("%w: guard local-objects: %w", errCancelled, err)
+	}
+	return nil
 }
 
 // clearStaging makes room where the copy goes. A directory there that no

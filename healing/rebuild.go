@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"resilver/config/secret"
+	"resilver/healing/archive"
 	"resilver/healing/datadir"
 	"resilver/healing/method"
 	"resilver/healing/service"
@@ -57,6 +58,9 @@ type rebuild struct {
 	staged   method.Copy       // with what was reported of it
 	paths    map[string]string // the live server's variables that name places on disk
 	donor    watchdog.Observation
+	facts    watchdog.Facts   // that preflight went by
+	trail    archive.Trail    // of the live server, as it was last looked at
+	archived archive.Manifest // the transactions that only this node has, and the archive too
 
 	mu    sync.Mutex
 	gone  bool // the lease is known to be over
@@ -79,7 +83,7 @@ type step struct {
 func copying() []step {
 	return []step{
 		{watchdog.StepPreflight, 3 * time.Minute, (*rebuild).preflight},
-		{watchdog.StepQuarantine, time.Minute, (*rebuild).quarantine},
+		{watchdog.StepQuarantine, 10 * time.Minute, (*rebuild).quarantine},
 		{watchdog.StepStage, 0, (*rebuild).stage},
 		{watchdog.StepPrepare, time.Hour, (*rebuild).prepare},
 		{watchdog.StepOwn, 30 * time.Minute, (*rebuild).own},

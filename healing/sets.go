@@ -5,17 +5,12 @@ import (
 	"fmt"
 	"time"
 
+	"resilver/healing/archive"
 	"resilver/watchdog"
 )
 
 // arithmetic is GTID set arithmetic by a server: sets are never compared as text.
-type arithmetic interface {
-	GTIDSubtract(ctx context.Context, a, b string) (string, error)
-	GTIDUnion(ctx context.Context, a, b string) (string, error)
-	// GTIDBeyond is the errant rule: what of set, held by the server with that
-	// id, the primary does not have.
-	GTIDBeyond(ctx context.Context, set string, id uint32, primary watchdog.Observation) (string, error)
-}
+type arithmetic = archive.Sets
 
 // byPeer is the arithmetic of another node's server, while this node's is dead.
 type byPeer struct {

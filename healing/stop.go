@@ -41,7 +41,7 @@ func (r *rebuild) stop(ctx context.Context) error {
 		return err
 	}
 	r.h.o.Failpoint("stop.closed")
-	if err := r.subsets(ctx, r.subsetsNow); err != nil {
+	if err := r.nothingLost(ctx, r.subsetsNow); err != nil {
 		return err
 	}
 	if err := r.unchanged(ctx); err != nil {
@@ -105,22 +105,28 @@ func (r *rebuild) subsetsNow(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	r.trail = r.trailOf(obs, primary.Observation, server)
 	return r.rules(ctx, server, own, obs.ServerID, primary.Observation)
 }
 
 // rules are the three subset rules of stop.
 func (r *rebuild) rules(ctx context.Context, sets arithmetic, own string, id uint32, primary watchdog.Observation) error {
+	only, err := sets.GTIDBeyond(ctx, own, id, primary)
+	for _, kept := range []string{r.j.Executed, r.archived.GTIDs} {
+		if err == nil {
+			only, err = sets.GTIDSubtract(ctx, only, kept)
+		}
+	}
+	if err == nil && only != "" {
+		err = &onlyHereError{only}
+	}
+	if err != nil {
+		return err
+	}
 	for _, rule := range []struct {
 		broken string
 		diff   func() (string, error)
 	}{
-		{"this node holds transactions that neither the copy nor the primary has", func() (string, error) {
-			diff, err := sets.GTIDBeyond(ctx, own, id, primary)
-			if err != nil {
-				return "", err
-			}
-			return sets.GTIDSubtract(ctx, diff, r.j.Executed)
-		}},
 		{"the primary has purged logs that the copy would need", func() (string, error) {
 			return sets.GTIDSubtract(ctx, primary.Purged, r.j.Executed)
 		}},

@@ -64,15 +64,18 @@ func (r *rebuild) stopDead(ctx context.Context) error {
 // once; the primary is read last.
 func (r *rebuild) subsetsAtRest(ctx context.Context, last *Last) error {
 	sets := byPeer{r.h.o.Peers, r.j.Primary}
-	_, held, err := r.h.atRest(ctx, last, sets)
+	executed, held, err := r.h.atRest(ctx, last, sets)
 	if err != nil {
 		return err
 	}
-	return r.subsets(ctx, func(ctx context.Context) error {
+	self := last.Observation
+	self.Executed = executed
+	return r.nothingLost(ctx, func(ctx context.Context) error {
 		primary, err := r.h.primaryState(ctx, r.j.Primary)
 		if err != nil {
 			return err
 		}
+		r.trail = r.trailOf(self, primary.Observation, sets)
 		return r.rules(ctx, sets, held, last.Observation.ServerID, primary.Observation)
 	})
 }

@@ -65,7 +65,7 @@ func broken() Input {
 			DonorMaxLag: 30 * time.Second, Fresh: 5 * time.Second, Budget: Budget{NodePerDay: 2, ClusterPerHour: 3, Cooldown: 10 * time.Minute}},
 		Facts: &Facts{
 			Self: replicaObservation(), Primary: &PeerState{Observation: primary}, Free: 100, Need: 10, Methods: []string{"clone", "xtrabackup"},
-			Errant: none, Staging: none, Closed: none, Account: none, Service: none, Encrypted: none, Engines: none,
+			Errant: none, Local: Local{Asked: true}, Staging: none, Closed: none, Account: none, Service: none, Encrypted: none, Engines: none,
 			Donors: []DonorFacts{
 				{Node: "db1", State: &PeerState{Observation: primary, Contents: Contents{Bytes: 1}}, Missing: none, Errant: none, Purged: none},
 				{Node: "db3", State: &PeerState{Observation: replicaObservation(), Contents: Contents{Bytes: 1}}, Missing: none, Errant: none, Purged: none},
@@ -172,7 +172,26 @@ func TestGuards(t *testing.T) {
 		}, "cooldown"},
 		{"size", func(in *Input) { in.Policy.MaxBytes, in.Facts.DataBytes = 1, 2 }, "size"},
 		{"errant", func(in *Input) { in.Facts.Errant.Text = "uuid-db2:1" }, "errant"},
+		{"objects made here", func(in *Input) { in.Facts.Local.Objects = []string{"table shop.mine (InnoDB)"} }, ""},
+		{"objects unknown", func(in *Input) { in.Facts.Local.Err = "denied" }, "local-objects"},
+		{"objects not asked", func(in *Input) { in.Facts.Local.Asked = false }, "local-objects"},
 		{"errant unknown", func(in *Input) { in.Facts.Errant.Err = "statement hangs" }, "errant"},
+		{"errant, to be archived", func(in *Input) {
+			in.Policy.Archive, in.Facts.Errant.Text, in.Facts.Archive = true, "uuid-db2:1", AnswerOf("", nil)
+		}, ""},
+		{"errant, archive not asked", func(in *Input) { in.Policy.Archive, in.Facts.Errant.Text = true, "uuid-db2:1" }, "errant"},
+		{"errant, archive unknown", func(in *Input) {
+			in.Policy.Archive, in.Facts.Errant.Text, in.Facts.Archive.Err = true, "uuid-db2:1", "no tool"
+		}, "errant"},
+		{"errant, archive impossible", func(in *Input) {
+			in.Policy.Archive, in.Facts.Errant.Text, in.Facts.Archive = true, "uuid-db2:1", AnswerOf("purged", nil)
+		}, "errant"},
+		{"errant unknown, to be archived", func(in *Input) {
+			in.Policy.Archive, in.Facts.Errant.Err, in.Facts.Archive = true, "statement hangs", AnswerOf("", nil)
+		}, "errant"},
+		{"archived against the policy", func(in *Input) {
+			in.Facts.Errant.Text, in.Facts.Archive = "uuid-db2:1", AnswerOf("", nil)
+		}, "errant"},
 		{"disk", func(in *Input) { in.Facts.Free = 1 }, "disk-space"},
 		{"disk unknown", func(in *Input) { in.Facts.SpaceErr = "statfs" }, "disk-space"},
 		{"staging", func(in *Input) { in.Facts.Staging.Text = "mount point" }, "staging-place"},

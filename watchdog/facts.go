@@ -13,6 +13,8 @@ type Facts struct {
 	Primary    *PeerState // the primary's own answer
 	PrimaryErr string
 	Errant     Answer // GTIDs of this node that the primary does not have
+	Archive    Answer // why these cannot be archived; asked only where the policy is to
+	Local      Local  // what was made by SQL here alone
 	Free       int64  // bytes free where the copy goes
 	Need       int64  // bytes that must be free: the donor's data and the reserve
 	SpaceAt    string // " in " that place, where it is not beside the datadir
@@ -27,6 +29,15 @@ type Facts struct {
 	DataBytes  int64 // estimate of the copy, 0: unknown
 	MethodWhy  map[string]string
 	Methods    []string // those that fit, in the configured order
+}
+
+// Local are objects that were made on this node alone, as with sql_log_bin=0,
+// or that the primary has dropped since this node is broken: which of both
+// cannot be told.
+type Local struct {
+	Objects []string
+	Err     string // why it is not known; the zero Local was never asked
+	Asked   bool
 }
 
 // Answer is the outcome of a question that may have stayed open. Text is the

@@ -59,14 +59,14 @@ func GuardIDs() []string {
 	return []string{"mode", "node-excluded", "paused", "role-known", "not-primary", "no-replicas-attached", "fixable-by-rebuild", "drill", "server",
 		"broken-long-enough", "not-systemic", "single-source", "asynchronous", "not-delayed", "same-filters", "lease", "breaker",
 		"keep-serving", "budget-node", "budget-cluster", "cooldown", "size", "retention", "donor", "donor-not-backuping", "primary-alive",
-		"errant", "staging-place", "starts-read-only", "source-account", "service", "encryption", "engines", "semi-sync", "disk-space", "versions"}
+		"errant", "local-objects", "staging-place", "starts-read-only", "source-account", "service", "encryption", "engines", "semi-sync", "disk-space", "versions"}
 }
 
 // Overridable are the names of the guards that a person may let fail. The
 // others stand for what nobody can make good by saying so.
 func Overridable() []string {
 	return []string{"node-excluded", "no-replicas-attached", "not-systemic", "not-delayed", "same-filters", "breaker",
-		"keep-serving", "budget-node", "budget-cluster", "cooldown", "size", "engines", "semi-sync"}
+		"keep-serving", "budget-node", "budget-cluster", "cooldown", "size", "local-objects", "engines", "semi-sync"}
 }
 
 // Failing returns the guards that do not pass.

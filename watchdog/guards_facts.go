@@ -75,7 +75,8 @@ func (g *guards) facts() {
 	} else {
 		g.unknown("primary-alive", "alive and writable", "no primary is known", false)
 	}
-	g.answer("errant", f.Errant, "nothing that the primary lacks", false)
+	g.errant()
+	g.local()
 	g.answer("staging-place", f.Staging, "beside the datadir, exchangeable with it", false)
 	g.answer("starts-read-only", f.Closed, "closed to writers when it boots", false)
 	g.answer("encryption", f.Encrypted, "none", false)
@@ -92,6 +93,41 @@ func (g *guards) facts() {
 			"too little room for a copy beside the live data", false)
 	}
 	g.versions()
+}
+
+// errant: what only this node has is left to a person, or can be archived.
+func (g *guards) errant() {
+	const id, want = "errant", "nothing that the primary lacks"
+	f := g.in.Facts
+	if !g.in.Policy.Archive || f.Errant.Open() != "" || f.Errant.Text == "" {
+		g.answer(id, f.Errant, want, false)
+		return
+	}
+	const orArchive = want + ", or that it can be archived"
+	if why := f.Archive.Open(); why != "" {
+		g.unknown(id, orArchive, fmt.Sprintf("%s: whether it can be archived is not known: %s", f.Errant.Text, why), false)
+		return
+	}
+	g.add(id, f.Archive.Text == "", f.Errant.Text+", to be archived", orArchive, fmt.Sprintf("%s cannot be archived: %s", f.Errant.Text, f.Archive.Text), false)
+}
+
+// local: what was made here alone does not come back with the copy. That is no
+// obstacle, because all of it is kept in the old datadir, but said.
+func (g *guards) local() {
+	const id, want, most = "local-objects", "known", 20
+	f := g.in.Facts
+	switch l := f.Local; {
+	case f.Down != nil:
+		g.add(id, true, "not known: mysqld is down; they stay in the old datadir", want, "", true)
+	case !l.Asked || l.Err != "":
+		g.unknown(id, want, orText(l.Err), true)
+	default:
+		value := orNone(l.Objects[:min(len(l.Objects), most)])
+		if more := len(l.Objects) - most; more > 0 {
+			value += fmt.Sprintf(" and %d more", more)
+		}
+		g.add(id, true, value, want, "", true)
+	}
 }
 
 // versions: a configured method fits this server, and it is the wished one

@@ -18,6 +18,7 @@ type Policy struct {
 	Exclude        bool          // this node is never rebuilt (node.rebuild: false)
 	BrokenFor      time.Duration // how long a fault that only a rebuild cures must last
 	SystemicWindow time.Duration // faults of several replicas within it have one cause
+	Archive        bool          // transactions that only this node has are archived, not refused
 	ErrantConfirm  time.Duration // how long a difference to the primary must last to count
 	KeepServing    int           // healthy nodes, the primary included, that must remain
 	MaxBytes       int64         // larger copies want a person; 0: no limit

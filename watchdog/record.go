@@ -66,6 +66,15 @@ type StepTime struct {
 	Seconds float64 `json:"seconds"`
 }
 
+// Archive is where what existed only on a node is kept, beside its old datadir.
+type Archive struct {
+	Path         string `json:"path"`
+	GTIDs        string `json:"gtids"` // the first of them, where there are very many
+	Transactions int    `json:"transactions"`
+	Bytes        int64  `json:"bytes"`
+	Objects      int    `json:"objects"` // made by SQL there alone, with their definitions
+}
+
 // Record is one rebuild as history keeps it. Started is the grant, Ended the
 // release; Outcome is empty while it runs.
 type Record struct {
@@ -87,6 +96,8 @@ type Record struct {
 	Guards        []Guard    `json:"guards"`
 	// Backup is the directory that a backup was left in.
 	Backup string `json:"backup,omitempty"`
+	// Archive is what existed only on the node, nil where nothing did.
+	Archive *Archive `json:"archive,omitempty"`
 	// Untouched says that the rebuild was given up before stage, and not by
 	// its sidecar's death: its charge on the budgets is given back.
 	Untouched bool `json:"untouched"`

@@ -85,6 +85,9 @@ func recordText(w io.Writer, r watchdog.Record) {
 		{"method", orDash(r.Method)}, {"token", fmt.Sprint(r.Token)}, {"started", stampText(r.Started)}, {"ended", stampText(r.Ended)},
 		{"total", totalText(r)}, {"outage", secondsOrDash(r.OutageSeconds)}, {"bytes", bytesText(r.Bytes)}, {"backup", orDash(r.Backup)},
 	}
+	if a := r.Archive; a != nil {
+		rows = append(rows, []string{"archive", fmt.Sprintf("%d transactions (%s, %s) and the definitions of %d objects that existed only here, in %s", a.Transactions, orDash(a.GTIDs), bytesText(a.Bytes), a.Objects, a.Path)})
+	}
 	table(w, rows)
 	if len(r.Steps) > 0 {
 		rows = [][]string{{"STEP", "TOOK"}}

@@ -20,7 +20,8 @@ import (
 )
 
 // TestDownHeal: mysqld is killed, and its files are damaged so that it does
-// not come up again. Nothing happens by itself; a person's rebuild heals it.
+// not come up again. Nothing happens by itself; a person's rebuild heals it, and
+// the transaction that only its logs have is archived.
 // At last the primary dies like that, and is never rebuilt.
 func TestDownHeal(t *testing.T) {
 	t.Parallel()
@@ -49,11 +50,13 @@ func TestMariaDBDownHeal(t *testing.T) {
 }
 
 func downHeal(t *testing.T, o lab.Options) (*lab.Cluster, *lab.Node) {
+	o.Set = map[string]string{"policy.errant": "archive"}
 	c, engine := upWith(t, o), o.Engine
 	n := c.Node(2)
 	before := identityOf(t, n)
 	stopLoad := underLoad(t, c)
 	known(t, n)
+	must(t, n.SQL(t.Context(), onReplica(n, "INSERT INTO lab.faults (note) VALUES ('nobody else has this')")...))
 	ruin(t, n)
 	diagnosed(t, n, watchdog.ClassUnreachable)
 	if engine == lab.MySQL { // MariaDB's passwords are configured in any case
@@ -67,13 +70,16 @@ func downHeal(t *testing.T, o lab.Options) (*lab.Cluster, *lab.Node) {
 	if failing := watchdog.Failing(plan.Guards); len(failing) != 1 || failing[0].ID != "fixable-by-rebuild" {
 		t.Errorf("the plan should have one reason not to act: %+v", failing)
 	}
-	cli(t, n, 0, "rebuild", "--follow")
+	cli(t, n, 0, "rebuild")
 	r := healed(t, n, 1)
 	stopLoad()
 	if r.Cause.Class != watchdog.ClassUnreachable || r.Trigger != "manual" || r.OutageSeconds != nil {
 		t.Errorf("cause %+v, trigger %s, outage %v", r.Cause, r.Trigger, r.OutageSeconds)
 	}
-	before.unchanged(t, n)
+	if r.Archive == nil || r.Archive.Transactions != 1 {
+		t.Errorf("archive %+v, want one transaction", r.Archive)
+	}
+	before.renewed(t, n)
 	quarantined(t, n, before, r.ID)
 	equal(t, c)
 	return c, n

@@ -218,7 +218,7 @@ func (s *Sidecar) buildHealer() error {
 		Leases: s.leases, Peers: s.port.Client(), Cluster: s.gossip, Server: s.server, Socket: cfg.MySQL.Socket, Known: s.known, ToolDirs: toolDirs(),
 		Connect: func(socket string) (*replica.Server, error) { return s.connect(socket, own) },
 		Service: s.service, Methods: methods, Tunnel: s.port.Client().Tunnel, Backup: s.port.Client().Backup,
-		Shutdown: cfg.Rebuild.OldServer == config.OldServerShutdown, MinFree: cfg.Rebuild.MinFree.Of,
+		Shutdown: cfg.Rebuild.OldServer == config.OldServerShutdown, NewUUID: cfg.Rebuild.ServerUUID == config.ServerUUIDNew, MinFree: cfg.Rebuild.MinFree.Of,
 		Preserve: append([]string{"auto.cnf"}, cfg.Rebuild.Preserve...), Deadlines: deadlines(cfg.Rebuild.Deadlines),
 		StallTimeout: cfg.Rebuild.StallTimeout, VerifyStall: cfg.Verify.Stall, Keep: cfg.Quarantine.Keep, KeepFree: cfg.Quarantine.MinFree.Of,
 		User: cfg.MySQL.Replication.User, Password: replication,
@@ -300,7 +300,7 @@ func (s *Sidecar) policy() watchdog.Policy {
 	p := s.cfg.Policy
 	return watchdog.Policy{
 		Observe: p.Mode == config.ModeObserve, Exclude: !s.cfg.Node.Rebuild, BrokenFor: p.BrokenFor,
-		SystemicWindow: p.SystemicWindow, ErrantConfirm: p.ErrantConfirm, KeepServing: p.KeepServing, MaxBytes: int64(p.MaxBytes),
+		SystemicWindow: p.SystemicWindow, Archive: p.Errant == config.ErrantArchive, ErrantConfirm: p.ErrantConfirm, KeepServing: p.KeepServing, MaxBytes: int64(p.MaxBytes),
 		Budget:       watchdog.Budget{NodePerDay: p.Budget.NodePerDay, ClusterPerHour: p.Budget.ClusterPerHour, Cooldown: p.Cooldown},
 		DonorPrimary: watchdog.DonorPrimary(s.cfg.Donor.Primary), DonorMaxLag: s.cfg.Donor.MaxLag,
 		Fresh: freshFor(s.cfg.Probe.Interval),
