@@ -61,19 +61,21 @@ func (w *wire) Write(b []byte) (int, error) {
 // gather sends what write writes in one piece. TLS numbers its records as it
 // writes them, and here they stay in that order.
 func (w *wire) gather(write func() (int, error)) (int, error) {
-	w.cork(true)
+	w.mu.Lock()
+	w.corked = true
+	w.mu.Unlock()
 	n, err := write()
-	if flushed := w.cork(false); err == nil && flushed != nil {
+	if flushed := w.flush(); err == nil && flushed != nil {
 		return 0, flushed
 	}
 	return n, err
 }
 
-func (w *wire) cork(on bool) error {
+func (w *wire) flush() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.corked = on
-	if on || len(w.out) == 0 {
+	w.corked = false
+	if len(w.out) == 0 {
 		return nil
 	}
 	_, err := w.Conn.Write(w.out)
