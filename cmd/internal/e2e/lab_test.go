@@ -241,6 +241,9 @@ func underLoad(t *testing.T, c *lab.Cluster) (stop func()) {
 				t.Errorf("load: %v", err)
 			}
 			t.Logf("load: %+v", res)
+			if res.Acknowledged == 0 {
+				t.Error("load: not one row was acknowledged")
+			}
 		})
 	}
 	t.Cleanup(stop)

@@ -27,7 +27,7 @@ func TestFullDisk(t *testing.T) { onEngines(t, fullDisk) }
 
 func fullDisk(t *testing.T, engine string) {
 	if os.Geteuid() != 0 {
-		return // only root can mount a file system; healing/method.TestTrapX9ReceiverIsFull needs none
+		t.Fatal("only root can mount a small file system to fill")
 	}
 	disk, state := smallDisk(t, "1g"), smallDisk(t, "128m")
 	c := upOn(t, engine, map[string]string{"policy.mode": "observe", "donor.max_rate": "8MiB", "donor.primary": "never", "rebuild.stall_timeout": "30s"})

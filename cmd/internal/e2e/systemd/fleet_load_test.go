@@ -58,6 +58,9 @@ func (f *fleet) equal(l *load) {
 	f.must(err)
 	defer func() { _, _ = lock.ExecContext(ctx, "UNLOCK TABLES") }()
 	want := l.acknowledged()
+	if len(want) == 0 {
+		f.t.Fatal("not one row was acknowledged")
+	}
 	var position, first string
 	f.must(lock.QueryRowContext(ctx, "SELECT @@gtid_binlog_pos").Scan(&position))
 	for i, name := range f.names {

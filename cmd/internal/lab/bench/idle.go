@@ -58,15 +58,14 @@ func (s *site) sidecars() ([]usage, error) {
 	return out, nil
 }
 
-// sidecarAccount is the lab's, and greeting what each session of resilver
-// begins with: a probe is one session.
+// sidecarAccount is the lab's, and variables what each probe begins with.
 const (
 	sidecarAccount = "resilver"
-	greeting       = "SELECT CONNECTION_ID(), VERSION()"
+	variables      = "SELECT @@GLOBAL.server\\_id AS"
 )
 
 // statements is how many of them the replica's server took from its sidecar
-// for each probe.
+// for each probe, those for other things than probes among them.
 func (s *site) statements(ctx context.Context, length time.Duration) (float64, error) {
 	n := s.replica
 	if err := n.SQL(ctx, "SET GLOBAL log_output='TABLE'", "SET GLOBAL general_log=ON"); err != nil {
@@ -84,7 +83,7 @@ func (s *site) statements(ctx context.Context, length time.Duration) (float64, e
 	if err != nil {
 		return 0, err
 	}
-	probes, err := s.logged(ctx, greeting+"%")
+	probes, err := s.logged(ctx, variables+"%")
 	if err != nil {
 		return 0, err
 	}

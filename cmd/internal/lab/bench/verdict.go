@@ -37,7 +37,7 @@ type goal struct {
 	unit    string
 }
 
-// goals are the project's, for medians.
+// goals are the project's, for medians but where a single round counts.
 var goals = []goal{
 	{"stage, with mTLS, against a plain CLONE into the same scratch server", []string{lab.MySQL}, ratio(copyStage, copyPlain), 1.15, false, times},
 	{"stage, with mTLS, against CLONE with its own TLS into the same", []string{lab.MySQL}, ratio(copyStage, copyTLS), 0.9, false, times},
@@ -51,7 +51,7 @@ var goals = []goal{
 	{"outage no larger than at the small size", nil, ratio(outageOurs, outageOursSmall), noise, false, times},
 	{"outage no larger under load than idle", nil, ratio(outageOursLoad, outageOurs), noise, false, times},
 	{"outage of the old way against ours", nil, ratio(outageOld, outageOurs), 5, true, times},
-	{"longest commit at a primary donor during a copy", nil, plain(commitDuring), 150, false, milliseconds},
+	{"longest commit at a primary donor during any copy", nil, largest(commitDuring), 150, false, milliseconds},
 	{"resident memory of an idle sidecar", nil, plain(idleRSS), 25, false, megabytes},
 	{"of which anonymous", nil, plain(idleAnon), 15, false, megabytes},
 	{"processor of an idle sidecar, of one core", nil, plain(idleCPU), 0.5, false, percent},
@@ -60,6 +60,17 @@ var goals = []goal{
 
 func plain(name string) func(figures) (float64, bool) {
 	return func(fs figures) (float64, bool) { return fs.medianOf(name) }
+}
+
+// largest is for what no round may exceed.
+func largest(name string) func(figures) (float64, bool) {
+	return func(fs figures) (float64, bool) {
+		f := fs.find(name)
+		if f == nil || len(f.Values) == 0 {
+			return 0, false
+		}
+		return slices.Max(f.Values), true
+	}
 }
 
 func ratio(above, below string) func(figures) (float64, bool) {
