@@ -87,7 +87,10 @@ func (j *Journal) exchanged() (datadir.State, error) {
 // anybody in between. One that is moved entry by entry has it all the while.
 func exchangeMarked(j *Journal) error {
 	if whole := j.whole(); whole != nil {
-		return errors.Join(datadir.Mark(j.Live.Path, "rebuild "+j.Record.ID), whole.MoveIn())
+		if err := datadir.Mark(j.Live.Path, "rebuild "+j.Record.ID); err != nil {
+			return err
+		}
+		return whole.MoveIn()
 	}
 	state, err := datadir.Exchanged(j.Live, j.Staged)
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"slices"
 
 	"resilver/healing/archive"
 	"resilver/healing/datadir"
@@ -65,6 +66,13 @@ func (r *rebuild) writeUUID() error {
 	})
 	if err == nil && !written {
 		err = errors.New("the copy has no auto.cnf to write a new server_uuid to")
+	}
+	if whole := r.j.whole(); err == nil && whole != nil && len(whole.New) > 0 {
+		// The copy's entries are known by their inodes already.
+		all := slices.Clone(r.j.Outside)
+		if err = all[0].Reread("auto.cnf"); err == nil {
+			err = r.note(func(j *Journal) { j.Outside = all })
+		}
 	}
 	return err
 }

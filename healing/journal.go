@@ -26,7 +26,7 @@ import (
 const (
 	journalFlat    = 1
 	journalOutside = 2 // with Outside
-	journalWider   = 3 // with the datadir itself, or single tablespaces, among them
+	journalWider   = 3 // with the datadir itself, or single tablespaces, among them; a drill; a new server_uuid
 )
 
 // Journal is where a rebuild stands: one small file, replaced atomically and
@@ -85,7 +85,7 @@ func (j *Journal) save(stateDir string, now time.Time) error {
 	if len(j.Outside) > 0 {
 		j.Version = journalOutside
 	}
-	if j.whole() != nil || slices.ContainsFunc(j.Outside, func(o datadir.Outside) bool { return o.Scattered }) {
+	if j.Record.Drill() || j.NewUUID != "" || j.whole() != nil || slices.ContainsFunc(j.Outside, func(o datadir.Outside) bool { return o.Scattered }) {
 		j.Version = journalWider
 	}
 	j.Time = watchdog.StampOf(now)

@@ -80,7 +80,7 @@ func (l *Last) seen(obs watchdog.Observation, role watchdog.Role, inode uint64, 
 	if obs.ServerUUID == l.Observation.ServerUUID && obs.StartedAt.Sub(l.Observation.StartedAt).Abs() < startPrecision {
 		obs.StartedAt = l.Observation.StartedAt
 	} else {
-		l.ReadAt = watchdog.Stamp{} // another start of the server, or another server
+		l.ReadAt, l.ScatteredAt = watchdog.Stamp{}, watchdog.Stamp{} // another start of the server, or another server
 	}
 	l.Datadir, l.Inode, l.Observation, l.Role = filepath.Clean(obs.Datadir), inode, obs, role
 }

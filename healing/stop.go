@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"resilver/healing/datadir"
@@ -43,6 +44,12 @@ func (r *rebuild) stop(ctx context.Context) error {
 	r.h.o.Failpoint("stop.closed")
 	if err := r.nothingLost(ctx, r.subsetsNow); err != nil {
 		return err
+	}
+	if slices.ContainsFunc(r.j.Outside, func(o datadir.Outside) bool { return o.Scattered }) {
+		// Until the closing one could still be made, or dropped.
+		if err := r.claim(ctx); err != nil {
+			return err
+		}
 	}
 	if err := r.unchanged(ctx); err != nil {
 		return err

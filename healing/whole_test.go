@@ -4,6 +4,8 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
+	"syscall"
 	"testing"
 
 	"resilver/healing/datadir"
@@ -23,7 +25,8 @@ func newHalfWhole(t *testing.T, home bool) (h half, logs string) {
 		os.WriteFile(filepath.Join(logs, "binlog.000001"), []byte("old"), 0o600),
 		os.WriteFile(filepath.Join(logs, "error.log"), []byte("foreign"), 0o600))
 	h.j.Staged.Path = filepath.Join(area, "new")
-	h.do(t, os.WriteFile(filepath.Join(h.j.Staged.Path, "binlog.000001"), []byte("new"), 0o600))
+	h.do(t, os.WriteFile(filepath.Join(h.j.Staged.Path, "binlog.000001"), []byte("new"), 0o600),
+		os.WriteFile(filepath.Join(h.j.Staged.Path, "auto.cnf"), []byte("[auto]\n"), 0o600))
 	paths := map[string]string{"log_bin_basename": filepath.Join(logs, "binlog"), "innodb_data_file_path": "ibdata1:12M:autoextend"}
 	if home {
 		paths["innodb_data_home_dir"] = logs
@@ -85,6 +88,37 @@ func TestP32SwapOfAMountPoint(t *testing.T) {
 			h.locked(t)
 		}
 	}
+}
+
+// TestNewUUIDOnAMountPoint: a server_uuid that is chosen in stop replaces a file
+// of the copy, whose entries are in the journal by then; the swap takes it.
+func TestNewUUIDOnAMountPoint(t *testing.T) {
+	h, logs := newHalfWhole(t, false)
+	r := rebuild{h: &Healer{o: Options{StateDir: h.state, Logger: quiet()}}, j: *h.j, log: quiet()}
+	name := filepath.Join(h.j.Staged.Path, "auto.cnf")
+	before := inodeOf(t, name)
+	h.do(t, r.renew())
+	if inodeOf(t, name) == before {
+		t.Fatal("auto.cnf was not replaced")
+	}
+	h.do(t, r.renew()) // once more changes nothing
+	*h.j = r.j
+	h.save(t)
+	h.do(t, Finish(h.state, quiet()))
+	text, err := os.ReadFile(filepath.Join(h.j.Live.Path, "auto.cnf"))
+	h.do(t, err)
+	if got := h.at(t, logs); got != "new data, new logs" || !strings.Contains(string(text), r.j.NewUUID) {
+		t.Errorf("%s, with %s", got, text)
+	}
+}
+
+func inodeOf(t *testing.T, path string) uint64 {
+	t.Helper()
+	info, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return info.Sys().(*syscall.Stat_t).Ino
 }
 
 // locked checks that the old and the new system tablespace can be found and

@@ -148,6 +148,16 @@ func (a *area) strangersAside(name string) error {
 	if err != nil || len(left) == 0 {
 		return err
 	}
+	for n, base := 2, name; ; n++ { // one that is there may hold the very names
+		_, err := statAt(a.old, name)
+		if errors.Is(err, fs.ErrNotExist) {
+			break
+		}
+		if err != nil {
+			return err
+		}
+		name = fmt.Sprintf("%s-%d", base, n)
+	}
 	found, err := a.o.ensureAt(a.old, name)
 	if err != nil {
 		return err

@@ -1,6 +1,7 @@
 package datadir
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -252,8 +253,12 @@ func EditFile(flat Ref, name string, edit func([]byte) []byte) error {
 	data, err := readLimited(f)
 	if err == nil {
 		var label string
+		edited := edit(data)
+		if bytes.Equal(edited, data) {
+			return nil
+		}
 		if label, err = labelOf(f); err == nil {
-			err = replaceFileAs(dir, name, edit(data), st.Mode&0o777, &owning{uid: st.Uid, gid: st.Gid, label: label})
+			err = replaceFileAs(dir, name, edited, st.Mode&0o777, &owning{uid: st.Uid, gid: st.Gid, label: label})
 		}
 	}
 	if err != nil {

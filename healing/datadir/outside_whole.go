@@ -3,6 +3,7 @@ package datadir
 import (
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -34,6 +35,28 @@ func Whole(p Place) (Outside, error) {
 func inDatadir(name string) bool {
 	name = strings.TrimSuffix(name, "/")
 	return !strings.HasPrefix(name, ".") && name != "lost+found" && name != MarkerName
+}
+
+// Reread learns the inode of an entry of the copy that was replaced since it
+// was listed.
+func (o *Outside) Reread(name string) error {
+	err := o.with("", func(a *area) error {
+		st, err := statAt(a.fresh, name)
+		if err != nil {
+			return err
+		}
+		o.New = slices.Clone(o.New)
+		for i := range o.New {
+			if o.New[i].Name == name {
+				o.New[i].Ino = st.Ino
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("look at %s in the copy for %s: %w", name, o.Dir.Path, err)
+	}
+	return nil
 }
 
 // Owns says that an entry of that name is the server's in this directory.

@@ -67,8 +67,11 @@ func Claim(all []Outside, own, wanted []string) error {
 	}
 	for _, path := range own {
 		at, err := locate(path)
-		if err != nil || !at.there {
-			return err // nothing is there to be moved
+		if err != nil {
+			return err
+		}
+		if !at.there {
+			return &PlaceError{Reason: fmt.Sprintf("the directory of this server's tablespace %s is not there: is it mounted?", path)}
 		}
 		i := slices.IndexFunc(all, at.in)
 		if i < 0 {

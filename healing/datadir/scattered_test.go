@@ -243,6 +243,7 @@ func TestClaim(t *testing.T) {
 	elsewhere := filepath.Join(f.ext, "new", "t.ibd")
 	write(t, elsewhere, "live")
 	wantError(t, Claim(f.all, append(f.own, elsewhere), f.wanted), "has appeared")
+	wantError(t, Claim(f.all, append([]string{filepath.Join(f.ext, "gone", "t.ibd")}, f.own...), f.wanted), "is it mounted?")
 	created := filepath.Join(f.ext, "lab", "fresh.ibd")
 	write(t, created, "live")
 	wantError(t, Claim(f.all, f.own, f.wanted), "fresh.ibd is in the way")
