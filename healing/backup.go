@@ -82,15 +82,20 @@ func (r *rebuild) manifest(files []datadir.File) ([]byte, error) {
 }
 
 // dropUnkept removes what a backup that did not come to its end has left where
-// backups go.
-func (r *rebuild) dropUnkept() error {
+// backups go. Nothing but room there depends on it, and a directory that
+// refuses now, as that of a file server that is gone, may do so for ever: it is
+// not insisted on, and a person is told what is left.
+func (r *rebuild) dropUnkept() {
 	if r.j.Into.Path == "" {
-		return nil
+		return
 	}
 	err := datadir.DropUnkept(r.j.Into, r.j.Record.ID)
-	if errors.Is(err, datadir.ErrOther) || errors.Is(err, os.ErrNotExist) {
-		r.log.Warn("the directory for backups is another one now", "path", r.j.Into.Path, "error", err)
-		return nil
+	if err == nil {
+		return
 	}
-	return err
+	what := "what is left of a backup is not removed"
+	if errors.Is(err, datadir.ErrOther) || errors.Is(err, os.ErrNotExist) {
+		what = "the directory for backups is another one now"
+	}
+	r.log.Warn(what, "path", datadir.Unkept(r.j.Into, r.j.Record.ID), "error", err)
 }

@@ -181,7 +181,7 @@ func (r *rebuild) tidy(context.Context) error {
 		r.log.Warn("private servers of an earlier process ended", "count", n, "error", err)
 		errs = append(errs, err)
 	}
-	errs = append(errs, r.dropUnkept())
+	r.dropUnkept()
 	if scratch, err := r.place.Find(datadir.NameScratch); err == nil {
 		errs = append(errs, r.place.Discard(scratch))
 	}

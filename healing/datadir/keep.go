@@ -67,6 +67,9 @@ func BackupInto(dir string, allowed []string) (Ref, error) {
 
 func unkept(id string) string { return ".resilver-" + id }
 
+// Unkept is where Keep leaves what did not come to its end.
+func Unkept(into Ref, id string) string { return filepath.Join(into.Path, unkept(id)) }
+
 // Keep leaves the copy as a backup and returns its path. The name appears only
 // when everything under it is written and synced; on the file system of the
 // copy nothing is written twice. After an error DropUnkept removes what there
