@@ -43,6 +43,9 @@ var personal = []string{"auto.cnf", "mysqld-auto.cnf*", "*.pem"}
 // keep leaves the rehearsed copy where backups go, under a name that appears
 // only when all of it is there and on disk.
 func (r *rebuild) keep(ctx context.Context) error {
+	if err := r.keepable(); err != nil {
+		return err
+	}
 	path, err := r.place.Keep(ctx, datadir.Keeping{
 		Into: r.j.Into, ID: r.j.Record.ID, Copy: r.j.Staged, Leave: personal, MinFree: r.h.o.MinFree, Manifest: r.manifest,
 		At: r.h.o.Failpoint,

@@ -2,6 +2,7 @@ package healing
 
 import (
 	"bytes"
+	"errors"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -9,6 +10,7 @@ import (
 	"testing"
 
 	"resilver/healing/datadir"
+	"resilver/watchdog"
 )
 
 // TestUntidyBackupHoldsNothingUp: whatever is wrong with the directory for
@@ -53,6 +55,51 @@ func TestUntidyBackupHoldsNothingUp(t *testing.T) {
 		want := name != "nothing left"
 		if got := strings.Contains(told.String(), filepath.Join(into, ".resilver-r1")); got != want {
 			t.Errorf("%s: told %q", name, told.String())
+		}
+	}
+}
+
+// TestBackupIsRefusedInTime: what a backup would lack, or a directory that is
+// this node's own, ends it before anything is made; tablespaces of this node's
+// at paths of their own are not in the copy, and in nobody's way.
+func TestBackupIsRefusedInTime(t *testing.T) {
+	f := newHalf(t, "", false)
+	place, err := datadir.PlaceFor(f.j.Live.Path, "")
+	f.do(t, err)
+	apart := datadir.Ref{Path: "/backups"}
+	own := []datadir.Outside{{Scattered: true}}
+	for name, c := range map[string]struct {
+		j    Journal
+		want string
+	}{
+		"nothing odd":                  {Journal{Into: apart}, ""},
+		"this node's tablespaces":      {Journal{Into: apart, Outside: own}, ""},
+		"the donor's tablespaces":      {Journal{Into: apart, Scattered: []string{"/else/db/t.ibd"}}, "/else/db/t.ibd"},
+		"in the datadir":               {Journal{Into: datadir.Ref{Path: place.Live.Path + "/x"}}, " is in "},
+		"in the staging area":          {Journal{Into: datadir.Ref{Path: place.Root}}, " is in "},
+		"a drill, which keeps nothing": {Journal{Scattered: []string{"/else/db/t.ibd"}}, ""},
+	} {
+		r := &rebuild{h: &Healer{o: Options{StateDir: f.state}}, place: place, log: quiet(), j: c.j}
+		r.j.Record.Trigger = watchdog.TriggerBackup
+		if c.j.Into.Path == "" {
+			r.j.Record.Trigger = watchdog.TriggerDrill
+		}
+		err := r.keepable()
+		if c.want == "" {
+			if err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+			continue
+		}
+		if !errors.Is(err, errCancelled) || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v", name, err)
+		}
+		f.do(t, os.RemoveAll(place.Root))
+		if err := r.quarantine(t.Context()); !errors.Is(err, errCancelled) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if _, err := os.Stat(place.Root); err == nil {
+			t.Errorf("%s: the staging area was made", name)
 		}
 	}
 }

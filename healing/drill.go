@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -33,16 +34,19 @@ func (r *rebuild) drill() error {
 	return err
 }
 
-// keepable refuses a backup that would not be whole: a tablespace at a path of
-// its own is not in the directory of the copy.
+// keepable refuses a backup that would not be whole, because a tablespace of
+// the copy is at a path of its own and not in the copy's directory, and one
+// that has no place to be left. It is asked before anything is made, of what is
+// known of the donor's, and before the copy is kept, of the copy's.
 func (r *rebuild) keepable() error {
 	if r.j.Record.Trigger != watchdog.TriggerBackup {
 		return nil
 	}
-	for _, o := range r.j.Outside {
-		if o.Scattered {
-			return fmt.Errorf("a backup would lack the tablespaces in %s, which have paths of their own: use the engine's backup tool", o.Dir.Path)
-		}
+	if has := r.j.Scattered; len(has) > 0 {
+		return fmt.Errorf("%w: a backup would lack %s, which has a path of its own at the donor: use the engine's backup tool", errCancelled, list(slices.Clone(has)))
+	}
+	if err := r.place.Apart(r.j.Into); err != nil {
+		return fmt.Errorf("%w: the directory for backups: %w", errCancelled, err)
 	}
 	return nil
 }

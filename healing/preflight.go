@@ -213,13 +213,13 @@ func (h *Healer) serverPID(ctx context.Context, obs watchdog.Observation) (int, 
 // where the policy is to; else the errant guard has refused. The old datadir is
 // kept whole in any case.
 func (r *rebuild) quarantine(ctx context.Context) error {
+	if err := r.keepable(); err != nil {
+		return err
+	}
 	if _, err := r.place.Prepare(); err != nil {
 		return err
 	}
 	if err := r.scatter(ctx); err != nil {
-		return err
-	}
-	if err := r.keepable(); err != nil {
 		return err
 	}
 	if err := r.prepareOutside(); err != nil {

@@ -65,6 +65,17 @@ func BackupInto(dir string, allowed []string) (Ref, error) {
 	return Ref{Path: real, Dev: uint64(st.Dev), Ino: st.Ino}, nil
 }
 
+// Apart says that a directory for backups is neither in the datadir nor in the
+// staging area.
+func (p Place) Apart(into Ref) error {
+	for _, mine := range []string{p.Live.Path, p.Root} {
+		if into.Path == mine || strings.HasPrefix(into.Path, mine+"/") {
+			return fmt.Errorf("%s is in %s", into.Path, mine)
+		}
+	}
+	return nil
+}
+
 func unkept(id string) string { return ".resilver-" + id }
 
 // Unkept is where Keep leaves what did not come to its end.
@@ -89,10 +100,8 @@ func (p Place) keep(ctx context.Context, k Keeping) (string, error) {
 	if live, err := RefOf(p.Live.Path); err != nil || live.Same(k.Copy) || k.Copy.Path != p.Path(NameNew) {
 		return "", errors.Join(fmt.Errorf("%s is not a staged copy", k.Copy.Path), err)
 	}
-	for _, mine := range []string{p.Live.Path, p.Root} {
-		if k.Into.Path == mine || strings.HasPrefix(k.Into.Path, mine+"/") {
-			return "", fmt.Errorf("%s is in %s", k.Into.Path, mine)
-		}
+	if err := p.Apart(k.Into); err != nil {
+		return "", err
 	}
 	into, err := k.Into.open()
 	if err != nil {
