@@ -441,6 +441,17 @@ func TestDonors(t *testing.T) {
 			in.Policy.DonorPrimary = PrimaryAllowed
 			in.Lease.History = []Record{{Node: "db2", Donor: "db3", Outcome: Failed, Started: StampOf(now.Add(-3 * time.Hour)), Ended: StampOf(now.Add(-2 * time.Hour))}}
 		}, "db1", ""},
+		{"failed with it last time, drilled since", func(in *Input) {
+			in.Policy.DonorPrimary = PrimaryAllowed
+			in.Lease.History = []Record{
+				{Node: "db2", Trigger: TriggerDrill, Donor: "db3", Outcome: Passed, Started: StampOf(now.Add(-time.Hour)), Ended: StampOf(now.Add(-time.Minute))},
+				{Node: "db2", Donor: "db3", Outcome: Failed, Started: StampOf(now.Add(-3 * time.Hour)), Ended: StampOf(now.Add(-2 * time.Hour))},
+			}
+		}, "db1", ""},
+		{"a drill failed with it", func(in *Input) {
+			in.Policy.DonorPrimary = PrimaryAllowed
+			in.Lease.History = []Record{{Node: "db2", Trigger: TriggerDrill, Donor: "db3", Outcome: Failed, Started: StampOf(now.Add(-3 * time.Hour)), Ended: StampOf(now.Add(-2 * time.Hour))}}
+		}, "db3", ""},
 		{"configured out", func(in *Input) { change(in.View, "db3", func(n *NodeView) { n.MayDonate = false }) }, "db1", "never"},
 		{"no answer", func(in *Input) { in.Facts.Donors[1] = DonorFacts{Node: "db3", Err: "timeout"} }, "db1", "did not answer"},
 		{"primary never", func(in *Input) {

@@ -180,10 +180,11 @@ func backuping(l LeaseState, node string) string {
 }
 
 // failedLast says that this node's last rebuild failed with that donor: any
-// other that fits comes first then.
+// other that fits comes first then. Drills say nothing here, neither one that
+// failed nor one that passed since.
 func failedLast(in Input, donor string) bool {
 	for _, r := range in.Lease.History {
-		if r.Node == in.View.Self && !r.Ended.IsZero() {
+		if r.Node == in.View.Self && !r.Ended.IsZero() && !r.Drill() {
 			return r.Donor == donor && r.Outcome == Failed
 		}
 	}
