@@ -8,6 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
+	"strings"
 	"time"
 
 	"resilver/healing/datadir"
@@ -37,8 +39,15 @@ type Manifest struct {
 const manifestVersion = 1
 
 // personal are the files at the top of a datadir that make it this node's: no
-// backup holds them, so that whoever is restored from it is somebody new.
+// backup holds them, so that whoever is restored from it is somebody new, nor
+// what the configuration preserves besides, such as keys.
 var personal = []string{"auto.cnf", "mysqld-auto.cnf*", "*.pem"}
+
+func (r *rebuild) leave() []string {
+	out := slices.Concat(personal, r.h.o.Preserve)
+	slices.Sort(out)
+	return slices.Compact(out)
+}
 
 // keep leaves the rehearsed copy where backups go, under a name that appears
 // only when all of it is there and on disk.
@@ -47,7 +56,7 @@ func (r *rebuild) keep(ctx context.Context) error {
 		return err
 	}
 	path, err := r.place.Keep(ctx, datadir.Keeping{
-		Into: r.j.Into, ID: r.j.Record.ID, Copy: r.j.Staged, Leave: personal, MinFree: r.h.o.MinFree, Manifest: r.manifest,
+		Into: r.j.Into, ID: r.j.Record.ID, Copy: r.j.Staged, Leave: r.leave(), MinFree: r.h.o.MinFree, Manifest: r.manifest,
 		At: r.h.o.Failpoint,
 	})
 	if err != nil {
@@ -66,7 +75,8 @@ func (r *rebuild) manifest(files []datadir.File) ([]byte, error) {
 		Restore: []string{
 			"Check it: jq -r '.files[] | .sha256 + \"  \" + .path' manifest.json | (cd data && sha256sum -c --quiet)",
 			"With mysqld stopped, copy the contents of data/ into an empty datadir that belongs to mysqld's user (cp -a data/. DATADIR; chown -R).",
-			"Logs, redo and undo lie flat in data/: where the options name other directories for redo and undo, move them there.",
+			"Not in it, because the node that made it keeps them to itself: files at the top of the datadir named " + strings.Join(r.leave(), ", ") + ". Put those that the server needs there, such as keys and certificates, or what its packages want to find.",
+			elsewhere(r.donor.Flavor),
 			"Start the same release series of the server. It has no source and a server_uuid of its own; events that ran on the primary are disabled.",
 			"gtid_executed above is what it holds: to make it a replica, name its source with auto-position (MariaDB: slave_pos) and start replication.",
 		},
@@ -82,6 +92,16 @@ func (r *rebuild) manifest(files []datadir.File) ([]byte, error) {
 		return nil, fmt.Errorf("write the manifest: %w", err)
 	}
 	return append(out, '\n'), nil
+}
+
+// elsewhere says what a server finds only where its options say.
+func elsewhere(flavor string) string {
+	const what = "Everything lies flat in data/. Where the option files name other directories for some of it, move these files there before the first start, or leave the options out: " +
+		"innodb_data_home_dir (ibdata*), innodb_log_group_home_dir (#innodb_redo or ib_logfile*), innodb_undo_directory (undo*)"
+	if flavor == "mariadb" {
+		return what + ", aria_log_dir_path (aria_log*), log_bin (the binary log with its .index and .state; the lines of .index must name the new paths). Else the server does not start, or begins new ones and has lost its gtid_binlog_state."
+	}
+	return what + ". Else the server does not start, or begins new ones."
 }
 
 // dropUnkept removes what a backup that did not come to its end has left where

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -100,6 +101,33 @@ func TestBackupIsRefusedInTime(t *testing.T) {
 		}
 		if _, err := os.Stat(place.Root); err == nil {
 			t.Errorf("%s: the staging area was made", name)
+		}
+	}
+}
+
+// TestManifestSaysWhatIsMissing: no backup holds what this node preserves, and
+// its manifest says so, and what must be moved.
+func TestManifestSaysWhatIsMissing(t *testing.T) {
+	for flavor, moved := range map[string][]string{
+		"mysql":   {"innodb_data_home_dir (ibdata*)", "#innodb_redo or ib_logfile*", "undo*"},
+		"mariadb": {"innodb_data_home_dir (ibdata*)", "ib_logfile*", "undo*", "aria_log_dir_path (aria_log*)", "log_bin", ".state"},
+	} {
+		r := &rebuild{h: &Healer{o: Options{Preserve: []string{"auto.cnf", "*.pem", "keyring"}}}}
+		r.donor.Flavor = flavor
+		if got := r.leave(); !slices.Equal(got, []string{"*.pem", "auto.cnf", "keyring", "mysqld-auto.cnf*"}) {
+			t.Errorf("left out: %q", got)
+		}
+		text, err := r.manifest(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, want := range append(moved, "auto.cnf, keyring, mysqld-auto.cnf*") {
+			if !strings.Contains(string(text), want) {
+				t.Errorf("%s: the manifest does not say %q: %s", flavor, want, text)
+			}
+		}
+		if strings.Contains(string(text), "aria_log") != (flavor == "mariadb") {
+			t.Errorf("%s: %s", flavor, text)
 		}
 	}
 }

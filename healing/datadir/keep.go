@@ -187,7 +187,8 @@ func leave(dir *os.File, patterns []string) error {
 		if !slices.ContainsFunc(patterns, func(p string) bool { ok, _ := path.Match(p, name); return ok }) {
 			continue
 		}
-		if err := unix.Unlinkat(int(dir.Fd()), name, 0); err != nil {
+		err := unix.Unlinkat(int(dir.Fd()), name, 0)
+		if err != nil && !errors.Is(err, unix.EISDIR) { // a schema of that name is data
 			return &os.PathError{Op: "remove", Path: filepath.Join(dir.Name(), name), Err: err}
 		}
 	}

@@ -34,7 +34,7 @@ func kept(t *testing.T, elsewhere bool) (Place, Keeping) {
 	if (ref.Dev != copied.Dev) != elsewhere {
 		t.Fatal("/dev/shm is on the same file system as the temporary directory: the copy is not tried")
 	}
-	return p, Keeping{Into: ref, ID: "r1", Copy: copied, Leave: []string{"auto.cnf", "*.pem"}, MinFree: func(int64) int64 { return 0 },
+	return p, Keeping{Into: ref, ID: "r1", Copy: copied, Leave: []string{"auto.cnf", "*.pem", "d?"}, MinFree: func(int64) int64 { return 0 },
 		Manifest: func([]File) ([]byte, error) { return []byte("{}"), nil }, At: func(string) {}}
 }
 
