@@ -97,7 +97,11 @@ func (r *rebuild) settle() {
 	// What cannot be removed now, as on a disk that has died, must not keep the
 	// lease: it is tried once before the release, and for as long as it takes
 	// after it.
-	for _, part := range []func(context.Context) error{r.tidyOnce, r.release, r.keepClosed, r.tidy, r.forget} {
+	before := r.tidyOnce
+	if r.j.Record.Drill() {
+		before = r.quietOnce // a rebuild elsewhere must not wait for a whole copy to be removed
+	}
+	for _, part := range []func(context.Context) error{before, r.release, r.keepClosed, r.tidy, r.forget} {
 		for {
 			ctx, cancel := context.WithTimeout(context.WithoutCancel(r.h.life), settleAttempt)
 			err := part(ctx)
@@ -124,6 +128,14 @@ func (r *rebuild) settle() {
 func (r *rebuild) tidyOnce(ctx context.Context) error {
 	if err := r.tidy(ctx); err != nil {
 		r.log.Warn("not tidied up yet", "error", err)
+	}
+	return nil
+}
+
+// quietOnce is a first try to end what still works for the copy.
+func (r *rebuild) quietOnce(context.Context) error {
+	if err := r.quiet(); err != nil {
+		r.log.Warn("not at rest yet", "error", err)
 	}
 	return nil
 }
@@ -166,9 +178,8 @@ func (r *rebuild) forget(context.Context) error {
 	return removeJournal(r.h.o.StateDir)
 }
 
-// tidy removes what is of no use any more and sets the old datadir aside. The
-// journal stays until it has succeeded, because only it says what is what.
-func (r *rebuild) tidy(context.Context) error {
+// quiet lets go of the live server and ends private ones that are left.
+func (r *rebuild) quiet() error {
 	errs := []error{r.unlockAll()}
 	if r.process != nil {
 		errs = append(errs, r.process.Close())
@@ -177,9 +188,19 @@ func (r *rebuild) tidy(context.Context) error {
 	if r.place.Root == "" {
 		return errors.Join(errs...)
 	}
-	if n, err := private.EndOrphans(r.place.Root); n > 0 || err != nil {
+	n, err := private.EndOrphans(r.place.Root)
+	if n > 0 || err != nil {
 		r.log.Warn("private servers of an earlier process ended", "count", n, "error", err)
-		errs = append(errs, err)
+	}
+	return errors.Join(append(errs, err)...)
+}
+
+// tidy removes what is of no use any more and sets the old datadir aside. The
+// journal stays until it has succeeded, because only it says what is what.
+func (r *rebuild) tidy(context.Context) error {
+	errs := []error{r.quiet()}
+	if r.place.Root == "" {
+		return errors.Join(errs...)
 	}
 	r.dropUnkept()
 	if scratch, err := r.place.Find(datadir.NameScratch); err == nil {

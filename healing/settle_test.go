@@ -74,6 +74,56 @@ func TestSettleRemovesOnlyItsOwnCopy(t *testing.T) {
 	}
 }
 
+// releasing is a lease that looks around when it is released.
+type releasing struct {
+	watchdog.Lease
+	look func() error
+}
+
+func (l releasing) Release(context.Context, watchdog.Record) error { return l.look() }
+
+// TestDrillReleasesBeforeItTidies: nobody waits for the lease while the copy of
+// a drill is removed; its journal, and with it the node, is held until it is
+// gone, also by a process that takes it up after the release.
+func TestDrillReleasesBeforeItTidies(t *testing.T) {
+	for trigger, first := range map[string]bool{watchdog.TriggerDrill: true, watchdog.TriggerBackup: true, watchdog.TriggerAuto: false} {
+		f := newHalf(t, watchdog.StepRehearse, true)
+		f.j.Record.Trigger, f.j.Record.Outcome = trigger, watchdog.Cancelled
+		place, err := datadir.PlaceFor(f.j.Live.Path, "")
+		f.do(t, err)
+		life, die := context.WithCancel(t.Context())
+		h := &Healer{life: life, o: Options{StateDir: f.state, Logger: quiet(),
+			Ended: func(watchdog.Record) {}, Stepped: func(watchdog.Step, time.Duration) {}, Failpoint: func(string) {}}}
+		r := &rebuild{h: h, place: place, log: h.o.Logger, j: *f.j}
+		r.lease = releasing{look: func() error {
+			if _, err := os.Stat(f.j.Staged.Path); (err == nil) != first {
+				t.Errorf("%s: released with the copy: %v", trigger, err)
+			}
+			if f.load(t) == nil {
+				t.Errorf("%s: released without a journal", trigger)
+			}
+			if first {
+				die()
+				return errors.New("the process ends")
+			}
+			return nil
+		}}
+		r.settle()
+		if first { // and the next one finds the lease released
+			if left := f.load(t); left == nil || left.Step != watchdog.StepSettle {
+				t.Fatalf("%s: the journal is %+v", trigger, left)
+			}
+			h.life = t.Context()
+			r = &rebuild{h: h, gone: true, place: place, log: h.o.Logger, j: *f.load(t)}
+			r.settle()
+		}
+		if _, err := os.Stat(f.j.Staged.Path); !errors.Is(err, fs.ErrNotExist) || f.load(t) != nil {
+			t.Errorf("%s: not tidied: %v", trigger, err)
+		}
+		die()
+	}
+}
+
 // TestPruneWhereNothingWasRebuilt: a node without a staging area has nothing
 // to prune, and nothing to complain of.
 func TestPruneWhereNothingWasRebuilt(t *testing.T) {

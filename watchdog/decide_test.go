@@ -452,6 +452,15 @@ func TestDonors(t *testing.T) {
 			in.Policy.DonorPrimary = PrimaryAllowed
 			in.Lease.History = []Record{{Node: "db2", Trigger: TriggerDrill, Donor: "db3", Outcome: Failed, Started: StampOf(now.Add(-3 * time.Hour)), Ended: StampOf(now.Add(-2 * time.Hour))}}
 		}, "db3", ""},
+		{"being rebuilt", func(in *Input) {
+			change(in.View, "db3", func(n *NodeView) { n.Progress = &Progress{ID: "r", Trigger: TriggerAuto, Step: StepSettle} })
+		}, "db1", "being rebuilt"},
+		{"in a drill", func(in *Input) {
+			change(in.View, "db3", func(n *NodeView) { n.Progress = &Progress{ID: "d", Trigger: TriggerDrill, Step: StepStage} })
+		}, "db1", "being rebuilt"},
+		{"removes the copy of its drill", func(in *Input) {
+			change(in.View, "db3", func(n *NodeView) { n.Progress = &Progress{ID: "d", Trigger: TriggerDrill, Step: StepSettle} })
+		}, "db3", ""},
 		{"configured out", func(in *Input) { change(in.View, "db3", func(n *NodeView) { n.MayDonate = false }) }, "db1", "never"},
 		{"no answer", func(in *Input) { in.Facts.Donors[1] = DonorFacts{Node: "db3", Err: "timeout"} }, "db1", "did not answer"},
 		{"primary never", func(in *Input) {

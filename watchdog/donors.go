@@ -48,7 +48,8 @@ func judgeDonor(in Input, n NodeView, f DonorFacts, standing Standing) Candidate
 		no("%s", busy)
 		c.Wait = true
 	}
-	if n.Progress != nil {
+	// What is left to a drill then is to remove its copy, without the lease.
+	if n.Progress != nil && !(n.Progress.Drill() && n.Progress.Step == StepSettle) {
 		no("is being rebuilt")
 	}
 	if in.Facts == nil {

@@ -101,12 +101,12 @@ func resilver(t *testing.T, n *lab.Node, args ...string) (code int, said string)
 // lease.
 func nothingLeft(t *testing.T, n *lab.Node) {
 	t.Helper()
+	noneLeft(t, n) // waits: the lease and the record come before the copy is gone
 	for _, name := range []string{"new", "scratch"} {
 		if _, err := os.Stat(filepath.Join(areaOf(t, n), name)); err == nil {
 			t.Errorf("%s: %s was left behind", n.Name, name)
 		}
 	}
-	noneLeft(t, n)
 	must(t, lab.WaitFor(t.Context(), 10*time.Second, "the lease to be free", func(ctx context.Context) (bool, string) {
 		s, err := n.Status(ctx)
 		return err == nil && s.Lease == nil, fmt.Sprint(s.Lease, err)
