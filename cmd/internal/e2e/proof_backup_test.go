@@ -137,7 +137,7 @@ func restored(t *testing.T, c *lab.Cluster, backup string, like *lab.Node) func(
 	elsewhere := map[string]string{lab.MySQL: "--innodb-doublewrite-dir=", lab.MariaDB: "--aria-log-dir-path="}[like.Engine()]
 	mysqld := exec.Command(server.Mysqld, "--defaults-file="+like.OptionFile(), "--datadir="+data, "--socket="+socket, //nolint:noctx // ended below
 		"--pid-file="+filepath.Join(dir, "pid"), "--log-error="+filepath.Join(dir, "err"), "--tmpdir="+dir, "--skip-networking", "--server-id=99",
-		"--log-bin=binlog", "--relay-log=relay", "--innodb-log-group-home-dir="+data, "--innodb-undo-directory="+data, elsewhere+data)
+		"--log-bin=binlog", "--relay-log=relay", "--innodb-data-home-dir="+data, "--innodb-log-group-home-dir="+data, "--innodb-undo-directory="+data, elsewhere+data)
 	must(t, mysqld.Start())
 	t.Cleanup(func() {
 		_ = mysqld.Process.Kill()
