@@ -3,6 +3,7 @@ package lease
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -74,16 +75,16 @@ func TestClockJumpEndsAuthority(t *testing.T) {
 		n := g.node("db1")
 		l := g.mustAcquire("db1", "a", "db2")
 		now := n.opts.clock()
-		slept := false
+		var slept atomic.Bool // the holder looks at the clock by itself, too
 		n.mu.Lock()
 		h := n.held[l.Token()]
 		n.mu.Unlock()
 		h.mu.Lock()
-		n.opts.clock = func() time.Duration { slept = true; return now + time.Hour }
+		n.opts.clock = func() time.Duration { slept.Store(true); return now + time.Hour }
 		h.mu.Unlock()
 		child, cancel := context.WithCancel(l.Context())
 		defer cancel()
-		if l.Context().Err() == nil || !slept {
+		if l.Context().Err() == nil || !slept.Load() {
 			t.Error("authority outlived the sleep")
 		}
 		if child.Err() == nil {

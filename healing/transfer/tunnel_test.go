@@ -63,6 +63,7 @@ func sidecarsDialling(t *testing.T, dial func(context.Context) (net.Conn, error)
 	no := errors.New("not here")
 	err := d.port.Handle(peer.Handlers{
 		State:        func(context.Context, string) (watchdog.PeerState, error) { return watchdog.PeerState{}, no },
+		Objects:      func(context.Context, string) ([]string, error) { return nil, no },
 		GTIDSubtract: func(context.Context, string, string, string) (string, error) { return "", no },
 		GTIDBeyond:   func(context.Context, string, string, uint32, watchdog.Observation) (string, error) { return "", no },
 		Lease:        func(context.Context, string, []byte) ([]byte, error) { return nil, no },
