@@ -1,8 +1,10 @@
 package binlog
 
 import (
+	"bytes"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"testing"
@@ -41,6 +43,11 @@ func reader(t *testing.T, flavor string) *Reader {
 	if err != nil {
 		t.Fatal(err)
 	}
+	said, err := exec.Command(server(t, flavor)[0], "--no-defaults", "--version").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("server: %s, its own reader of logs: %s", flavor, bytes.TrimSpace(said))
 	return r
 }
 

@@ -25,7 +25,6 @@ import (
 func donor(t *testing.T, options ...string) *live {
 	t.Helper()
 	s := newLive(t, append([]string{"log_bin=DIR/binlog", "event_scheduler=ON", "plugin-load-add=semisync_source.so"}, options...)...).start()
-	t.Logf("MySQL %s", s.read("SELECT VERSION()"))
 	for _, o := range []replica.GrantsOptions{
 		{Flavor: "mysql", Account: replica.AccountSidecar, Name: "resilver", OSUser: me(t)},
 		{Flavor: "mysql", Account: replica.AccountClone, Name: "resilver_clone", OSUser: cloneUser(t)},

@@ -244,6 +244,7 @@ func (s *live) start() *live {
 		}
 		return nil
 	})
+	s.t.Logf("server: %s", s.read("SELECT CONCAT(IF(VERSION() LIKE '%MariaDB%', 'mariadb ', 'mysql '), VERSION())"))
 	return s
 }
 

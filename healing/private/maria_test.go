@@ -254,6 +254,11 @@ func bootMaria(t *testing.T, o Options, datadir string, options ...string) *mari
 	m.db = db
 	t.Cleanup(func() { _ = db.Close() })
 	eventually(t, 30*time.Second, "boot of "+datadir, func() bool { return greets(t.Context(), m.socket) })
+	var version string
+	if err := db.QueryRowContext(t.Context(), "SELECT VERSION()").Scan(&version); err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("server: mariadb %s", version)
 	return m
 }
 

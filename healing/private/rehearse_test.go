@@ -117,7 +117,7 @@ func TestInvariant16RehearsalTouchesNothingLive(t *testing.T) {
 	}
 	defer func() { _ = db.Disconnect() }()
 	obs := db.Observe(t.Context())
-	t.Logf("MySQL %s", obs.Version)
+	t.Logf("server: mysql %s", obs.Version)
 	if obs.SuperReadOnly || obs.ReadOnly || obs.OfflineMode || obs.LogBin {
 		t.Errorf("super_read_only %v, read_only %v, offline_mode %v, log_bin %v", obs.SuperReadOnly, obs.ReadOnly, obs.OfflineMode, obs.LogBin)
 	}

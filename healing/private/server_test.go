@@ -44,7 +44,7 @@ func TestScratchLivesAndLeavesNothing(t *testing.T) {
 	}
 	defer func() { _ = db.Disconnect() }()
 	obs := db.Observe(t.Context())
-	t.Logf("MySQL %s", obs.Version)
+	t.Logf("server: mysql %s", obs.Version)
 	if _, _, err := db.CloneProgress(t.Context()); err != nil {
 		t.Errorf("clone progress cannot be read: %v", err)
 	}

@@ -110,7 +110,7 @@ func realSupervised(t *testing.T, s *server) {
 	db := s.open(t)
 	var version string
 	must(t, db.QueryRowContext(t.Context(), "SELECT CONCAT(VERSION(), ' ', @@version_comment)").Scan(&version))
-	t.Log("ran on mysqld", version)
+	t.Log("server: mysql", version)
 
 	p := s.find(t)
 	program, err := p.Program()

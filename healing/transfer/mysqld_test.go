@@ -171,7 +171,7 @@ func TestTrapR3TunnelIsNotRoot(t *testing.T) {
 	if err := setUp.QueryRow("SELECT VERSION()").Scan(&version); err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("mysqld %s", version)
+	t.Logf("server: mysql %s", version)
 	// Where we are not root, the donor end dials as ourselves: then it is a
 	// root account of somebody else that has to stay closed.
 	donorUser, rootUser := "nobody", "root"

@@ -13,7 +13,7 @@ import (
 func TestMariaDBObserve(t *testing.T) {
 	p := mariaPair(t)
 	obs := p.healthy(t)
-	fmt.Printf("server: MariaDB %s\n", obs.Version)
+	fmt.Printf("server: mariadb %s\n", obs.Version)
 	src := obs.Source()
 	if src == nil || src.Host != "127.0.0.1" || src.Port != p.source.port || src.User != "repl" || !src.AutoPosition {
 		t.Fatalf("source: %+v", src)

@@ -12,7 +12,7 @@ import (
 
 func TestObserve(t *testing.T) {
 	obs := healthy(t)
-	fmt.Printf("server: MySQL %s\n", obs.Version)
+	fmt.Printf("server: mysql %s\n", obs.Version)
 	src := obs.Source()
 	if src == nil || src.Host != "127.0.0.1" || src.Port != lab.source.port || src.User != "repl" || !src.AutoPosition {
 		t.Fatalf("source: %+v", src)

@@ -71,7 +71,7 @@ func bareLab(t *testing.T, engine string) *Cluster {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("engine: %s", c.Version())
+	t.Logf("server: %s", c.Version())
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
