@@ -227,8 +227,8 @@ func (s *Sidecar) buildHealer() error {
 	return err
 }
 
-// toolDirs are where backup tools are looked for, in order: the PATH, and where
-// packages put them.
+// toolDirs are where the tools of backups and binary logs are looked for, in
+// order: the PATH, or where packages put them if there is none.
 func toolDirs() []string {
 	dirs := []string{}
 	for _, dir := range filepath.SplitList(os.Getenv("PATH")) {
@@ -236,7 +236,10 @@ func toolDirs() []string {
 			dirs = append(dirs, dir)
 		}
 	}
-	return append(dirs, "/usr/bin", "/usr/sbin")
+	if len(dirs) == 0 {
+		return []string{"/usr/bin", "/usr/sbin"}
+	}
+	return dirs
 }
 
 func (s *Sidecar) buildBackups() error {
