@@ -64,7 +64,7 @@ docker:
 
 .PHONY: proof
 proof: cc lab ## run the long proofs on real clusters: faults, crashes, refusals
-	go test -race -tags proof -timeout 50m -parallel 3 -count=1 -v ./cmd/internal/e2e
+	go test -race -tags proof -timeout 50m -parallel 4 -count=1 -v ./cmd/internal/e2e
 
 .PHONY: systemd
 systemd: docker cc debootstrap ## prove heals under systemd, in containers (needs docker)

@@ -176,15 +176,12 @@ func (e *errantCase) same(want, have string) {
 // server it gives the same rows. Logs that are damaged, encrypted, purged or
 // cut off give none.
 func TestArchive(t *testing.T) {
-	for _, engine := range lab.Engines() {
-		t.Run(engine, func(t *testing.T) {
-			t.Parallel()
-			e := newErrantCase(t, engine)
-			e.receivedOnly()
-			e.executed()
-			e.dead()
-		})
-	}
+	onEngines(t, func(t *testing.T, engine string) {
+		e := newErrantCase(t, engine)
+		e.receivedOnly()
+		e.executed()
+		e.dead()
+	})
 }
 
 // receivedOnly: db2 has received what db3 never will.

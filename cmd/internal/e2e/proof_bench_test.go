@@ -6,7 +6,6 @@ import (
 	"testing"
 	"time"
 
-	"resilver/cmd/internal/lab"
 	"resilver/cmd/internal/lab/bench"
 )
 
@@ -14,15 +13,12 @@ import (
 // often as was asked for. That all rebuilds healed and all nodes are equal it
 // sees to itself. How long things took says nothing here.
 func TestBench(t *testing.T) {
-	for _, engine := range lab.Engines() {
-		t.Run(engine, func(t *testing.T) {
-			t.Parallel()
-			r, err := bench.Run(t.Context(), bench.Options{Engine: engine, DataMB: 64, SmallMB: 20, PoolMB: 128, Rounds: 1, Rate: 100,
-				Soak: time.Second, Idle: 3 * time.Second, Binary: binary, Command: t.Name(), Out: logWriter{t}})
-			must(t, err)
-			checkBench(t, r)
-		})
-	}
+	onEngines(t, func(t *testing.T, engine string) {
+		r, err := bench.Run(t.Context(), bench.Options{Engine: engine, DataMB: 64, SmallMB: 20, PoolMB: 128, Rounds: 1, Rate: 100,
+			Soak: time.Second, Idle: 3 * time.Second, Binary: binary, Command: t.Name(), Out: logWriter{t}})
+		must(t, err)
+		checkBench(t, r)
+	})
 }
 
 func checkBench(t *testing.T, r *bench.Result) {

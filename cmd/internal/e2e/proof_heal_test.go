@@ -19,7 +19,7 @@ import (
 func TestTwoBrokenAtOnce(t *testing.T) { onEngines(t, twoBrokenAtOnce) }
 
 func twoBrokenAtOnce(t *testing.T, engine string) {
-	c := upOn(t, engine, nil)
+	c := upOn(t, engine, map[string]string{"policy.broken_for": "5s"}) // so that both are broken before the first copy
 	db2, db3 := c.Node(2), c.Node(3)
 	id2, id3 := identityOf(t, db2), identityOf(t, db3)
 	stopLoad := underLoad(t, c)

@@ -121,6 +121,6 @@ func errantIsRefused(t *testing.T, engine string) {
 			t.Errorf("donor %s: %s", d.Name, why)
 		}
 	}
-	quiet(t, c, rebuilds, 2*brokenFor)
+	quiet(t, c, rebuilds, 5*brokenFor)
 	before.untouched(t, n)
 }

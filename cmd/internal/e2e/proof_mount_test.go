@@ -28,7 +28,7 @@ func TestMariaDBMount(t *testing.T) { mounted(t, lab.MariaDB) }
 // up, and the old one is back with every entry that it had.
 func mounted(t *testing.T, engine string) {
 	t.Parallel()
-	c := upWith(t, lab.Options{Engine: engine, Layout: lab.LayoutMount, Set: map[string]string{"policy.cooldown": "1s", "policy.broken_for": "2s", "policy.systemic_window": "3s", "rebuild.deadlines": "{start: 1m}"}})
+	c := upWith(t, lab.Options{Engine: engine, Layout: lab.LayoutMount, Set: map[string]string{"policy.cooldown": "1s", "policy.systemic_window": "3s", "rebuild.deadlines": "{start: 1m}"}})
 	n := c.Node(2)
 	stopLoad := underLoad(t, c)
 	for i, on := range []*lab.Node{n, c.Node(3)} {

@@ -13,8 +13,6 @@ import (
 	"resilver/watchdog"
 )
 
-const brokenFor = 5 * time.Second // as the lab has it
-
 // TestInvariant7SystemicFaultStopsEveryone: the same fault on two replicas has its cause upstream, and
 // nobody is rebuilt.
 func TestInvariant7SystemicFaultStopsEveryone(t *testing.T) { onEngines(t, systemic) }
@@ -153,10 +151,8 @@ func TestRefusals(t *testing.T) {
 // cli runs resilver at a node and checks the exit code.
 func cli(t *testing.T, n *lab.Node, want int, args ...string) {
 	t.Helper()
-	stdout, stderr, code, err := n.Resilver(t.Context(), args...)
-	must(t, err)
-	if code != want {
-		t.Fatalf("resilver %v: exit code %d, want %d: %s%s", args, code, want, stdout, stderr)
+	if code, said := resilver(t, n, args...); code != want {
+		t.Fatalf("resilver %v: exit code %d, want %d: %s", args, code, want, said)
 	}
 }
 

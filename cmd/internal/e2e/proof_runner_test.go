@@ -45,7 +45,7 @@ func ordinaryUser(t *testing.T, engine string) runner {
 		must(t, err)
 		must(t, os.Symlink(tree, filepath.Join(servers, engine)))
 	}
-	r := runner{dir: home, env: []string{"HOME=" + home, "PATH=" + os.Getenv("PATH"), "LANG=C.UTF-8"}}
+	r := runner{dir: home, env: []string{"HOME=" + home, "PATH=" + os.Getenv("PATH"), "LANG=C.UTF-8", "GORACE=" + os.Getenv("GORACE")}}
 	if os.Geteuid() != 0 {
 		return r
 	}

@@ -92,7 +92,7 @@ func TestTrapR4ReadOnlyAtRunTimeOnly(t *testing.T) {
 // it, by the rehearsal where the option file was changed since it was started.
 func TestTrapR4MariaDBIsRefused(t *testing.T) {
 	t.Parallel()
-	c := upOn(t, lab.MariaDB, map[string]string{"policy.systemic_window": "6s"})
+	c := upOn(t, lab.MariaDB, map[string]string{"policy.systemic_window": "3s"})
 	db2, db3 := c.Node(2), c.Node(3)
 	optionless(t, db3)
 	must(t, db3.StopServer(t.Context()))
