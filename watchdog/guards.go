@@ -132,13 +132,23 @@ func (g *guards) server() {
 	if !f.known() {
 		return
 	}
-	n := len(f.Self.Sources)
-	g.add("single-source", n == 1, fmt.Sprint(n)+seen, "1", "a rebuild restores one replication channel", false)
-	g.add("asynchronous", !f.Self.GroupMember, fmt.Sprint(f.Self.GroupMember)+seen, "false", "a member of Group Replication or Galera provisions itself", false)
+	g.channels(seen)
 	if src := f.Self.Source(); src != nil {
 		g.add("not-delayed", src.Delay == 0, seconds(src.Delay)+seen, "0s", "the replica is delayed on purpose", true)
 		g.add("same-filters", src.Filters == "", orText(src.Filters)+seen, "none", "replication filters: a whole copy would bring what they keep out", true)
 	}
+}
+
+// channels: how it replicates.
+func (g *guards) channels(seen string) {
+	f := g.in.Facts
+	n := len(f.Self.Sources)
+	why := "a rebuild restores one replication channel"
+	if n == 0 {
+		why = "this node replicates from nobody: was it promoted?"
+	}
+	g.add("single-source", n == 1, fmt.Sprint(n)+seen, "1", why, false)
+	g.add("asynchronous", !f.Self.GroupMember, fmt.Sprint(f.Self.GroupMember)+seen, "false", "a member of Group Replication or Galera provisions itself", false)
 }
 
 // words say since when the server is down.

@@ -178,6 +178,13 @@ func TestClone(t *testing.T) {
 }
 
 func testReplace(t *testing.T, source, node *live, job method.Job) {
+	// The live replica stands still, so that its files can be compared (R1).
+	node.exec("STOP REPLICA", "FLUSH BINARY LOGS")
+	logs := contents(t, node.dir+"/logs")
+	if len(logs) < 3 {
+		t.Fatalf("live binary logs: %v", logs)
+	}
+	ran := node.read("SELECT COUNT(*) FROM d.ticks")
 	var reports, last, total int64
 	copied, err := newClone(t, time.Minute).Stage(t.Context(), job, func(d, all int64) {
 		if d < last || all < d {
@@ -195,14 +202,16 @@ func testReplace(t *testing.T, source, node *live, job method.Job) {
 		t.Errorf("processes are left: %v", left)
 	}
 	donorExecuted := source.read("SELECT @@GLOBAL.gtid_executed")
-
-	// The live replica stands still, so that its files can be compared (R1).
-	node.exec("STOP REPLICA", "FLUSH BINARY LOGS")
-	logs := contents(t, node.dir+"/logs")
-	if len(logs) < 3 {
-		t.Fatalf("live binary logs: %v", logs)
+	unchanged := func(after string) {
+		t.Helper()
+		if now := contents(t, node.dir+"/logs"); !maps.Equal(now, logs) {
+			t.Errorf("R1: live binary logs changed by %s:\n%v\n%v", after, logs, now)
+		}
+		if now := node.read("SELECT COUNT(*) FROM d.ticks"); now != ran {
+			t.Errorf("live table changed by %s from %s to %s rows", after, ran, now)
+		}
 	}
-	ran := node.read("SELECT COUNT(*) FROM d.ticks")
+	unchanged("the copy")
 	rehearsed, err := private.Rehearse(t.Context(), private.RehearseOptions{
 		Options: private.Options{Program: job.Program, Paths: job.Paths, Area: job.Area, BootTimeout: time.Minute, Logger: logger(t)},
 		Datadir: job.Staging, DonorExecuted: donorExecuted,
@@ -214,12 +223,7 @@ func testReplace(t *testing.T, source, node *live, job method.Job) {
 	if rehearsed.Restored || rehearsed.Events != 1 || rehearsed.Executed == "" {
 		t.Errorf("rehearsed: %+v", rehearsed)
 	}
-	if now := contents(t, node.dir+"/logs"); !maps.Equal(now, logs) {
-		t.Errorf("R1: live binary logs changed:\n%v\n%v", logs, now)
-	}
-	if now := node.read("SELECT COUNT(*) FROM d.ticks"); now != ran {
-		t.Errorf("live table changed from %s to %s rows", ran, now)
-	}
+	unchanged("the rehearsal")
 	checkOwner(t, job.Staging)
 
 	bootReal(t, node, job.Staging)

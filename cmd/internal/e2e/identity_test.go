@@ -141,12 +141,14 @@ func areaOf(t *testing.T, n *lab.Node) string {
 }
 
 // neverWritable polls read_only, as a proxy would, until stop is called: no
-// poll that is answered may see a writable server.
+// poll that is answered may see a writable server. Where the data were replaced
+// meanwhile, the new server must have answered too.
 func neverWritable(t *testing.T, n *lab.Node) (stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	var done sync.WaitGroup
-	var polls, open int
+	var byOld, byNew, open int
+	before := dataOf(t, n)
 	done.Go(func() {
 		tick := time.NewTicker(5 * time.Millisecond)
 		defer tick.Stop()
@@ -156,12 +158,17 @@ func neverWritable(t *testing.T, n *lab.Node) (stop func()) {
 				return
 			case <-tick.C:
 			}
+			answers := &byOld
+			// Looked at first: the old server has ended before its data go.
+			if data, err := os.Stat(filepath.Join(n.Datadir, "mysql")); err == nil && inodeOf(data) != before {
+				answers = &byNew
+			}
 			v, err := n.Value(ctx, "SELECT @@global.read_only")
 			if err != nil {
 				continue
 			}
-			polls++
-			if v == "0" {
+			*answers++
+			if v != "1" {
 				open++
 			}
 		}
@@ -171,9 +178,13 @@ func neverWritable(t *testing.T, n *lab.Node) (stop func()) {
 		once.Do(func() {
 			cancel()
 			done.Wait()
-			t.Logf("%s: %d polls of read_only answered", n.Name, polls)
-			if open > 0 || polls < 10 {
-				t.Errorf("%s: %d of %d polls saw read_only=0", n.Name, open, polls)
+			t.Logf("%s: the old server answered %d polls of read_only, the new one %d", n.Name, byOld, byNew)
+			const least = 10
+			if open > 0 {
+				t.Errorf("%s: %d of %d polls saw read_only=0", n.Name, open, byOld+byNew)
+			}
+			if replaced := dataOf(t, n) != before; byOld < least || replaced && byNew < least {
+				t.Errorf("%s: too few polls were answered for a proof", n.Name)
 			}
 		})
 	}
@@ -185,7 +196,9 @@ func identityOfDir(t *testing.T, dir string) uint64 {
 	t.Helper()
 	info, err := os.Stat(dir)
 	must(t, err)
-	return info.Sys().(*syscall.Stat_t).Ino
+	return inodeOf(info)
 }
+
+func inodeOf(info os.FileInfo) uint64 { return info.Sys().(*syscall.Stat_t).Ino }
 
 func ownerOf(info os.FileInfo) uint32 { return info.Sys().(*syscall.Stat_t).Uid }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -125,6 +126,7 @@ func upWith(t *testing.T, o lab.Options) *lab.Cluster {
 	}
 	t.Logf("servers: %s", c.Version())
 	t.Cleanup(func() {
+		noRaces(t, c)
 		if t.Failed() {
 			showLogs(t, c)
 		}
@@ -135,10 +137,25 @@ func upWith(t *testing.T, o lab.Options) *lab.Cluster {
 	return c
 }
 
+// noRaces: the race detector has found nothing in the sidecars and supervisors.
+func noRaces(t *testing.T, c *lab.Cluster) {
+	for _, n := range c.Nodes {
+		for _, path := range []string{n.SidecarLog(), n.SuperviseLog()} {
+			b, err := os.ReadFile(path)
+			if err != nil {
+				t.Error(err)
+			}
+			if _, race, found := strings.Cut(string(b), "WARNING: DATA RACE"); found {
+				t.Errorf("%s: data race: %.4000s", n.Name, race)
+			}
+		}
+	}
+}
+
 // showLogs copies what the sidecars wrote into the test's output.
 func showLogs(t *testing.T, c *lab.Cluster) {
 	for _, n := range c.Nodes {
-		for _, path := range []string{n.SidecarLog(), n.SuperviseLog()} {
+		for _, path := range []string{n.SidecarLog(), n.SuperviseLog(), n.ErrorLog} {
 			b, err := os.ReadFile(path)
 			if err != nil {
 				t.Log(err)

@@ -85,6 +85,7 @@ func stateFull(t *testing.T, c *lab.Cluster, n *lab.Node, before identity, state
 	refuses(t, n, "mode", time.Minute)
 	end := rebuilding(t, n)
 	reached(t, gate)
+	inStep(t, n, watchdog.StepStage, time.Minute) // status is a moment behind, and would show no rebuild
 	free := fillState(t, n, state)
 	must(t, os.WriteFile(gate, nil, 0o644))
 	must(t, lab.WaitFor(t.Context(), 2*time.Minute, "the rebuild to end on a full disk", func(ctx context.Context) (bool, string) {
@@ -112,11 +113,13 @@ func stateFull(t *testing.T, c *lab.Cluster, n *lab.Node, before identity, state
 }
 
 // fillState fills the file system of a node's state directory, and takes the
-// room that raft keeps for that.
+// room that raft keeps for that, which it would lay again where there is plenty.
 func fillState(t *testing.T, n *lab.Node, state string) (free func()) {
 	t.Helper()
+	first := fill(t, state, 0)
 	must(t, os.Remove(filepath.Join(n.StateDir(), "raft", "ballast")))
-	return fill(t, state, 0)
+	second := fill(t, state, 0)
+	return func() { first(); second() }
 }
 
 // smallDisk mounts a file system in memory, until the test's labs are gone.
@@ -147,7 +150,7 @@ func moveTo(t *testing.T, dir, disk string) {
 // fill writes a file that leaves so many bytes of a file system.
 func fill(t *testing.T, disk string, leave int64) (free func()) {
 	t.Helper()
-	f, err := os.Create(filepath.Join(disk, "filler"))
+	f, err := os.CreateTemp(disk, "filler-")
 	must(t, err)
 	defer f.Close()
 	size := int64(0)

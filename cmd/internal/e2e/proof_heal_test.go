@@ -39,6 +39,9 @@ func twoBrokenAtOnce(t *testing.T, engine string) {
 	if second.Started.Before(first.Ended.Time) {
 		t.Errorf("%s began at %s, before %s ended at %s", second.Node, second.Started, first.Node, first.Ended)
 	}
+	if !second.Cause.Since.Before(first.Ended.Time) {
+		t.Errorf("%s broke at %s, after %s ended at %s: they were not broken at once", second.Node, second.Cause.Since, first.Node, first.Ended)
+	}
 	if second.Token <= first.Token {
 		t.Errorf("token %d came after token %d", second.Token, first.Token)
 	}
@@ -58,8 +61,10 @@ func curableFaultsHeal(t *testing.T, engine string) {
 	stopLoad := underLoad(t, c)
 	for i, fault := range []string{"purged", "duplicate-key", "table-missing"} {
 		before := identityOf(t, n)
+		stopPolls := neverWritable(t, n)
 		breakIt(t, c, n, fault)
 		r := healed(t, n, i+1)
+		stopPolls()
 		before.unchanged(t, n)
 		quarantined(t, n, before, r.ID)
 	}

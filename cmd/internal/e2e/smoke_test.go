@@ -87,6 +87,7 @@ func killedInSwap(t *testing.T, engine string) {
 	n := c.Node(3)
 	before := identityOf(t, n)
 	stopLoad := underLoad(t, c)
+	stopPolls := neverWritable(t, n) // by whichever sidecar it is healed
 	restartWith(t, n, "swap.exchanged=kill")
 	breakIt(t, c, n, "row-missing")
 	died(t, n)
@@ -102,6 +103,7 @@ func killedInSwap(t *testing.T, engine string) {
 	n.Env()
 	must(t, n.StartSidecar())
 	r := healed(t, n, 1)
+	stopPolls()
 	stopLoad()
 	before.unchanged(t, n)
 	quarantined(t, n, before, r.ID)

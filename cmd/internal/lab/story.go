@@ -80,10 +80,8 @@ func (s *story) reached(snap snapshot) milestone {
 	if snap.plan == nil || !snap.plan.Diagnosis.Class.Curable() {
 		return untold
 	}
-	for _, g := range snap.plan.Guards {
-		if g.ID == "broken-long-enough" && g.Verdict == watchdog.Pass {
-			return confirmed
-		}
+	if snap.plan.WouldAct {
+		return confirmed
 	}
 	return noticed
 }

@@ -9,11 +9,12 @@ import (
 	"resilver/watchdog/admin"
 )
 
-func broken(verdict watchdog.Verdict) *admin.Plan {
+func broken(acts bool) *admin.Plan {
 	return &admin.Plan{
+		WouldAct: acts,
 		Diagnosis: admin.PlanDiagnosis{Class: watchdog.ClassDivergent, Reason: "row-missing",
 			Detail: "applier error 1032: Worker 1 failed executing transaction 'u:5' at source log binlog.000001, end_log_pos 8664; Can't find record in 'faults'"},
-		Guards: []watchdog.Guard{{ID: "broken-long-enough", Verdict: verdict}},
+		Guards: []watchdog.Guard{{ID: "broken-long-enough", Verdict: watchdog.Pass}},
 	}
 }
 
@@ -30,15 +31,16 @@ func TestStoryTellsEachMilestoneOnceAndInOrder(t *testing.T) {
 	}{
 		{"nothing is known", []snapshot{{}, {}}, ""},
 		{"a fault that no rebuild cures", []snapshot{{plan: &admin.Plan{Diagnosis: admin.PlanDiagnosis{Class: watchdog.ClassCredential}}}}, ""},
-		{"noticed once", []snapshot{{plan: broken(watchdog.Fail)}, {plan: broken(watchdog.Fail)}}, "noticed"},
-		{"another node has the lease", []snapshot{{plan: broken(watchdog.Pass), lease: other}}, "noticed confirmed"},
+		{"noticed once", []snapshot{{plan: broken(false)}, {plan: broken(false)}}, "noticed"},
+		{"a guard objects while another node has the lease", []snapshot{{plan: broken(false), lease: other}}, "noticed"},
+		{"and none any more", []snapshot{{plan: broken(false), lease: other}, {plan: broken(true)}}, "noticed confirmed"},
 		{"step by step", []snapshot{
-			{plan: broken(watchdog.Fail)}, {plan: broken(watchdog.Pass)}, {lease: mine}, {self: inStep(watchdog.StepPreflight), lease: mine},
+			{plan: broken(false)}, {plan: broken(true)}, {lease: mine}, {self: inStep(watchdog.StepPreflight), lease: mine},
 			{self: inStep(watchdog.StepStage)}, {self: inStep(watchdog.StepRehearse)}, {self: inStep(watchdog.StepStop)},
 			{self: inStep(watchdog.StepStart)}, {record: &watchdog.Record{}},
 			{record: &watchdog.Record{Outcome: watchdog.Healed}},
 		}, "noticed confirmed lease copying rehearsed swapped replicating"},
-		{"what went by between two looks is told too", []snapshot{{plan: broken(watchdog.Fail)}, {self: inStep(watchdog.StepVerify)}},
+		{"what went by between two looks is told too", []snapshot{{plan: broken(false)}, {self: inStep(watchdog.StepVerify)}},
 			"noticed confirmed lease copying rehearsed swapped"},
 		{"a rebuild that failed does not replicate", []snapshot{{self: inStep(watchdog.StepStage)}, {record: &watchdog.Record{Outcome: watchdog.Failed}}},
 			"noticed confirmed lease copying"},
@@ -63,7 +65,7 @@ func TestStoryTellsEachMilestoneOnceAndInOrder(t *testing.T) {
 }
 
 func TestStoryComesToThePoint(t *testing.T) {
-	lines := newStory("db2").tell(time.Unix(0, 0), snapshot{plan: broken(watchdog.Fail)})
+	lines := newStory("db2").tell(time.Unix(0, 0), snapshot{plan: broken(false)})
 	if want := "db2 is divergent (row-missing): Can't find record in 'faults'"; lines[0].text != want {
 		t.Errorf("told %q, want %q", lines[0].text, want)
 	}
