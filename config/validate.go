@@ -23,10 +23,10 @@ var unitRule = regexp.MustCompile(`^[A-Za-z0-9:_.@\\-]+\.service$`)
 // the socket is made under a longer, temporary name.
 const maxSocket = 90
 
-// steps of a rebuild that rebuild.deadlines may name; settle, the last one, is
-// tried until it succeeds.
+// steps of a rebuild that rebuild.deadlines may name. A swap that has begun is
+// finished, and settle, the last one, is tried until it succeeds.
 var steps = []string{"preflight", "quarantine", "stage", "prepare", "own", "rehearse",
-	"stop", "swap", "start", "attach", "verify"}
+	"stop", "start", "attach", "verify"}
 
 // Validate returns all Problems at once, or nil. It looks at the secret files
 // that are named, and at nothing else outside of c.
@@ -174,8 +174,11 @@ func (c *Config) checkRebuild(k *checker) {
 	}
 	for step, d := range r.Deadlines {
 		path := "rebuild.deadlines." + step
-		if !slices.Contains(steps, step) {
-			k.bad(path, "no step has this name", "the steps are "+strings.Join(steps, ", "))
+		switch known := "the steps are " + strings.Join(steps, ", "); {
+		case step == "swap" || step == "settle":
+			k.bad(path, "this step is finished once it has begun, and has no deadline", "remove it; "+known)
+		case !slices.Contains(steps, step):
+			k.bad(path, "no step has this name", known)
 		}
 		k.positive(path, d)
 	}

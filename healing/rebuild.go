@@ -78,8 +78,8 @@ type step struct {
 	run      func(*rebuild, context.Context) error
 }
 
-// The steps before stop can be given up at any moment; a step without a
-// deadline has a rule of progress of its own.
+// The steps before stop can be given up at any moment; stage, without a
+// deadline, has a rule of progress of its own.
 func copying() []step {
 	return []step{
 		{watchdog.StepPreflight, 3 * time.Minute, (*rebuild).preflight},
@@ -97,7 +97,7 @@ func copying() []step {
 func critical() []step {
 	return []step{
 		{watchdog.StepStop, 30 * time.Minute, (*rebuild).stop},
-		{watchdog.StepSwap, 2 * time.Minute, (*rebuild).swap},
+		{watchdog.StepSwap, 0, (*rebuild).swap},
 		{watchdog.StepStart, 10 * time.Minute, (*rebuild).start},
 		{watchdog.StepAttach, 10 * time.Minute, (*rebuild).attach},
 		{watchdog.StepVerify, 0, (*rebuild).verify},

@@ -9,7 +9,10 @@ import (
 	"resilver/healing/datadir"
 )
 
-// swap exchanges the datadir with the copy, and what lies elsewhere with it.
+// swap exchanges the datadir with the copy, and what lies elsewhere with it. It
+// looks at no context, and has no deadline: the way back is the same renames
+// again, on the same disk, so that giving up in the middle keeps the replica
+// away for longer. Only an error leads back.
 func (r *rebuild) swap(context.Context) error {
 	return exchangeAll(&r.j, r.note, r.h.o.Failpoint)
 }
