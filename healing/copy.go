@@ -199,12 +199,12 @@ func (r *rebuild) otherMethod(ctx context.Context) bool {
 
 // own gives the copy the live datadir's owner, mode and label, and the files
 // that make it this server: its uuid, certificates and persisted settings.
-func (r *rebuild) own(context.Context) error {
+func (r *rebuild) own(ctx context.Context) error {
 	live := r.place.Live
 	if r.place.Inside() {
 		live.Mode &= 0o777 // of the copy only the entries are taken, and more may not be allowed
 	}
-	if err := datadir.Own(r.j.Staged, live, r.h.o.Preserve); err != nil {
+	if err := datadir.Own(ctx, r.j.Staged, live, r.h.o.Preserve); err != nil {
 		return err
 	}
 	if r.h.o.NewUUID {

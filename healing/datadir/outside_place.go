@@ -2,6 +2,7 @@ package datadir
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -60,7 +61,7 @@ func (a *area) take(flat Ref, own []string, keep func(total int64) int64) error 
 		if err := carry(from, a.fresh, e.Name); err != nil {
 			return err
 		}
-		if err := a.o.owning().entry(a.fresh, e.Name, a.o.Dir.Dev); err != nil {
+		if err := a.o.owning().entry(context.Background(), a.fresh, e.Name, a.o.Dir.Dev); err != nil {
 			return err
 		}
 		st, err := statAt(a.fresh, e.Name)

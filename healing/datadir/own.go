@@ -1,6 +1,7 @@
 package datadir
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -51,15 +52,16 @@ func (o owning) give(f *os.File) error {
 //
 // It refuses a staged tree with symbolic links, hard links, special files or
 // another file system in it, and a preserved name that is not a small regular
-// file.
-func Own(staged Ref, live Dir, preserve []string) error {
-	if err := own(staged, live, preserve); err != nil {
+// file. It ends with ctx, looked at before each entry, and fails with its cause;
+// what was given until then stays so, and a second call does the rest.
+func Own(ctx context.Context, staged Ref, live Dir, preserve []string) error {
+	if err := own(ctx, staged, live, preserve); err != nil {
 		return fmt.Errorf("own the staged copy: %w", err)
 	}
 	return nil
 }
 
-func own(staged Ref, live Dir, preserve []string) error {
+func own(ctx context.Context, staged Ref, live Dir, preserve []string) error {
 	if staged.Same(live.Ref) {
 		return errors.New("it is the live datadir")
 	}
@@ -74,7 +76,7 @@ func own(staged Ref, live Dir, preserve []string) error {
 	}
 	defer dir.Close()
 	o := owning{uid: live.UID, gid: live.GID, label: live.Label}
-	if err := o.tree(dir, staged.Dev); err != nil {
+	if err := o.tree(ctx, dir, staged.Dev); err != nil {
 		return err
 	}
 	if err := preserveFiles(from, dir, preserve, live.Label); err != nil {
@@ -91,20 +93,23 @@ func own(staged Ref, live Dir, preserve []string) error {
 
 // tree gives everything in dir, but not dir itself. Each file is opened
 // before it is looked at, so that it cannot be exchanged in between.
-func (o owning) tree(dir *os.File, dev uint64) error {
+func (o owning) tree(ctx context.Context, dir *os.File, dev uint64) error {
 	entries, err := names(dir)
 	if err != nil {
 		return err
 	}
 	for _, name := range entries {
-		if err := o.entry(dir, name, dev); err != nil {
+		if err := context.Cause(ctx); err != nil {
+			return err
+		}
+		if err := o.entry(ctx, dir, name, dev); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (o owning) entry(dir *os.File, name string, dev uint64) error {
+func (o owning) entry(ctx context.Context, dir *os.File, name string, dev uint64) error {
 	f, err := openAt(dir, name, unix.O_PATH, 0)
 	if err != nil {
 		return err
@@ -132,7 +137,7 @@ func (o owning) entry(dir *os.File, name string, dev uint64) error {
 		return err
 	}
 	defer sub.Close()
-	return o.tree(sub, dev)
+	return o.tree(ctx, sub, dev)
 }
 
 // preserveFiles copies small files from the top of one directory to another.

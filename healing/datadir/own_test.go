@@ -1,6 +1,9 @@
 package datadir
 
 import (
+	"context"
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"testing"
@@ -25,7 +28,7 @@ func TestX19OwnGivesTheWholeTree(t *testing.T) {
 		must(t, os.Chown(filepath.Join(p.Path(NameNew), name), sUID, sGID))
 	}
 	must(t, os.Chmod(p.Path(NameNew), 0o700))
-	must(t, Own(mustRef(t, p.Path(NameNew)), p.Live, nil))
+	must(t, Own(t.Context(), mustRef(t, p.Path(NameNew)), p.Live, nil))
 	uid, gid := owner()
 	for _, name := range []string{"", "ibdata1", "mysql.ibd", "db", "db/t.ibd"} {
 		var st unix.Stat_t
@@ -39,6 +42,74 @@ func TestX19OwnGivesTheWholeTree(t *testing.T) {
 	}
 	if after := snapshot(t, p.Live.Path); after != liveBefore {
 		t.Errorf("R29: the live datadir changed:\n%s", after)
+	}
+}
+
+// endsAfter is a context that ends once it has been looked at so often.
+type endsAfter struct {
+	context.Context
+	looks *int
+}
+
+var errEnded = errors.New("the lease is over")
+
+func (c endsAfter) Err() error {
+	if *c.looks--; *c.looks < 0 {
+		return errEnded
+	}
+	return nil
+}
+
+// TestOwnEndsWithItsContext: wherever in the tree it is, nothing more is given
+// away, and what was left half given is finished by the next call.
+func TestOwnEndsWithItsContext(t *testing.T) {
+	p, _ := setUp(t)
+	staged := p.Path(NameNew)
+	newDatadir(t, staged, "new")
+	write(t, filepath.Join(p.Live.Path, "auto.cnf"), "uuid")
+	liveBefore := snapshot(t, p.Live.Path)
+	sUID, sGID := stranger()
+	uid, _ := owner()
+	const entries = 4 // ibdata1, mysql.ibd, db, db/t.ibd
+	// given counts the entries that have the live datadir's owner.
+	given := func() (n int) {
+		must(t, filepath.WalkDir(staged, func(path string, _ fs.DirEntry, err error) error {
+			var st unix.Stat_t
+			if err == nil {
+				err = unix.Lstat(path, &st)
+			}
+			if err == nil && st.Uid == uint32(uid) {
+				n++
+			}
+			return err
+		}))
+		return n
+	}
+	for looks := range entries {
+		must(t, filepath.WalkDir(staged, func(path string, _ fs.DirEntry, err error) error {
+			return errors.Join(err, os.Lchown(path, sUID, sGID))
+		}))
+		left := looks
+		err := Own(endsAfter{t.Context(), &left}, mustRef(t, staged), p.Live, []string{"auto.cnf"})
+		if !errors.Is(err, errEnded) {
+			t.Errorf("ended after %d entries: %v", looks, err)
+		}
+		if sUID != uid && given() != looks {
+			t.Errorf("ended after %d entries: %d were given", looks, given())
+		}
+		if exists(filepath.Join(staged, "auto.cnf")) {
+			t.Errorf("ended after %d entries: a file was preserved", looks)
+		}
+	}
+	must(t, Own(t.Context(), mustRef(t, staged), p.Live, []string{"auto.cnf"}))
+	if n := given(); sUID != uid && n != entries+1 { // the top directory too
+		t.Errorf("%d entries were given, want all", n)
+	}
+	if !exists(filepath.Join(staged, "auto.cnf")) {
+		t.Error("auto.cnf was not preserved")
+	}
+	if after := snapshot(t, p.Live.Path); after != liveBefore {
+		t.Errorf("the live datadir changed:\n%s", after)
 	}
 }
 
@@ -57,8 +128,8 @@ func TestOwnPreservesSmallFiles(t *testing.T) {
 	write(t, filepath.Join(staged, "auto.cnf"), "the donor's")
 	must(t, Mark(live, "not to be copied"))
 	preserve := []string{"auto.cnf", "mysqld-auto.cnf", "*.pem", "mysql_upgrade_info", "resilver.*"}
-	must(t, Own(mustRef(t, staged), p.Live, preserve))
-	must(t, Own(mustRef(t, staged), p.Live, preserve)) // again after a crash
+	must(t, Own(t.Context(), mustRef(t, staged), p.Live, preserve))
+	must(t, Own(t.Context(), mustRef(t, staged), p.Live, preserve)) // again after a crash
 	for name, want := range map[string]string{"auto.cnf": "uuid", "server-key.pem": "key", "mysqld-auto.cnf": "{}"} {
 		got, err := os.ReadFile(filepath.Join(staged, name))
 		if err != nil || string(got) != want {
@@ -111,7 +182,7 @@ func TestOwnRefuses(t *testing.T) {
 			write(t, victim, "precious")
 			before := snapshot(t, victim)
 			c.plant(t, p, victim)
-			wantError(t, Own(mustRef(t, p.Path(NameNew)), p.Live, c.preserve), c.text)
+			wantError(t, Own(t.Context(), mustRef(t, p.Path(NameNew)), p.Live, c.preserve), c.text)
 			if after := snapshot(t, victim); after != before {
 				t.Errorf("victim changed: %s", after)
 			}
@@ -121,7 +192,7 @@ func TestOwnRefuses(t *testing.T) {
 
 func TestOwnRefusesTheLiveDatadir(t *testing.T) {
 	p, _ := setUp(t)
-	wantError(t, Own(p.Live.Ref, p.Live, nil), "live datadir")
+	wantError(t, Own(t.Context(), p.Live.Ref, p.Live, nil), "live datadir")
 }
 
 // TestOwnCopiesTheLabel writes a label where the kernel lets us; elsewhere it
@@ -139,7 +210,7 @@ func TestOwnCopiesTheLabel(t *testing.T) {
 		t.Fatalf("label is %q, wanted %q", live.Label, want)
 	}
 	newDatadir(t, p.Path(NameNew), "new")
-	must(t, Own(mustRef(t, p.Path(NameNew)), live, nil))
+	must(t, Own(t.Context(), mustRef(t, p.Path(NameNew)), live, nil))
 	for _, name := range []string{"", "ibdata1", "db", "db/t.ibd"} {
 		f, err := os.Open(filepath.Join(p.Path(NameNew), name))
 		must(t, err)

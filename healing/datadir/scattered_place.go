@@ -1,6 +1,7 @@
 package datadir
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -60,7 +61,7 @@ func (a *area) adopt(files []string) error {
 		if !isRegular(&st) {
 			return fmt.Errorf("%s is not a file", filepath.Join(a.fresh.Name(), name))
 		}
-		if err := a.o.owning().entry(a.fresh, name, a.o.Dir.Dev); err != nil {
+		if err := a.o.owning().entry(context.Background(), a.fresh, name, a.o.Dir.Dev); err != nil {
 			return err
 		}
 		a.o.New = append(a.o.New, Entry{Name: name, Ino: st.Ino})
