@@ -232,6 +232,10 @@ func (r *rebuild) rehearse(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	r.donated = ""
+	if r.staged.Replicated {
+		r.donated = donor
+	}
 	links, err := datadir.HideLinks(r.j.Staged)
 	if err != nil {
 		return err

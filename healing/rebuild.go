@@ -58,6 +58,7 @@ type rebuild struct {
 	staged   method.Copy       // with what was reported of it
 	paths    map[string]string // the live server's variables that name places on disk
 	donor    watchdog.Observation
+	donated  string           // what the donor had executed after the copy, where the copy's position leaves out what it wrote itself
 	facts    watchdog.Facts   // that preflight went by
 	trail    archive.Trail    // of the live server, as it was last looked at
 	archived archive.Manifest // the transactions that only this node has, and the archive too

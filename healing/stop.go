@@ -116,7 +116,10 @@ func (r *rebuild) subsetsNow(ctx context.Context) error {
 	return r.rules(ctx, server, own, obs.ServerID, primary.Observation)
 }
 
-// rules are the three subset rules of stop.
+// rules are the subset rules of stop. A copy of MariaDB from a replica is at the
+// replica's place in its source's history, and says nothing of what the replica
+// has written itself, which is in it all the same: there the donor's own set
+// counts too.
 func (r *rebuild) rules(ctx context.Context, sets arithmetic, own string, id uint32, primary watchdog.Observation) error {
 	only, err := sets.GTIDBeyond(ctx, own, id, primary)
 	for _, kept := range []string{r.j.Executed, r.archived.GTIDs} {
@@ -139,6 +142,12 @@ func (r *rebuild) rules(ctx context.Context, sets arithmetic, own string, id uin
 		}},
 		{"the copy has transactions that the primary does not have", func() (string, error) {
 			return sets.GTIDBeyond(ctx, r.j.Executed, id, primary)
+		}},
+		{"the copy may have transactions of the donor that the primary does not have", func() (string, error) {
+			if r.donated == "" {
+				return "", nil
+			}
+			return sets.GTIDBeyond(ctx, r.donated, r.donor.ServerID, primary)
 		}},
 	} {
 		diff, err := rule.diff()

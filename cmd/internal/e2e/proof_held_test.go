@@ -89,20 +89,48 @@ func TestInvariant2OneAtATime(t *testing.T) {
 }
 
 // TestInvariant9ErrantIsRefused: a transaction that exists only on the broken
-// replica is never destroyed silently. The donor has one of its own, too: the
-// plan confirms both as long as an installation does by default, and still
-// says of every other guard what is true.
+// replica is never destroyed silently, and one that exists only on the donor
+// never comes over (R6): neither where it is made while the copy is. From then
+// on the plan confirms both as long as an installation does by default, and
+// still says of every other guard what is true.
 func TestInvariant9ErrantIsRefused(t *testing.T) { onEngines(t, errantIsRefused) }
 
 func errantIsRefused(t *testing.T, engine string) {
 	c := upOn(t, engine, map[string]string{"policy.errant_confirm": "10s"})
 	n, donor := c.Node(3), c.Node(2)
-	before, rebuilds := identityOf(t, n), begun(t, c)
-	cli(t, n, 0, "pause", "--reason", "to be broken twice")
+	before, pid := identityOf(t, n), n.PID(lab.Mysqld)
+	cli(t, n, 0, "pause", "--reason", "until it is broken")
 	breakIt(t, c, n, "table-missing")
-	for i, node := range []*lab.Node{n, donor} {
-		must(t, node.SQL(t.Context(), onReplica(node, fmt.Sprintf("CREATE TABLE lab.only_here_%d (id INT PRIMARY KEY)", i))...))
+	for i, made := range []struct {
+		on  *lab.Node
+		why string
+	}{
+		{donor, map[string]string{
+			lab.MySQL:   "the copy has transactions that the primary does not have: ",
+			lab.MariaDB: "the copy may have transactions of the donor that the primary does not have: ",
+		}[engine]},
+		{n, "guard errant: "},
+	} {
+		gate := filepath.Join(t.TempDir(), "go-on")
+		restartWith(t, n, "stage.begin=wait:"+gate)
+		together(t, c)
+		cli(t, n, 0, "resume")
+		reached(t, gate)
+		cli(t, n, 0, "pause", "--reason", "one rebuild at a time")
+		must(t, made.on.SQL(t.Context(), onReplica(made.on, fmt.Sprintf("CREATE TABLE lab.only_here_%d (id INT PRIMARY KEY)", i))...))
+		must(t, os.WriteFile(gate, nil, 0o644))
+		r := ended(t, n, i+1, 3*time.Minute)
+		t.Logf("made on %s, copied from %s: %s at %s: %s", made.on.Name, r.Donor, r.Outcome, r.Steps[len(r.Steps)-1].Name, r.Error)
+		if r.Outcome != watchdog.Cancelled || !strings.Contains(r.Error, made.why) {
+			t.Errorf("outcome %s, want cancelled and %q: %s", r.Outcome, made.why, r.Error)
+		}
+		before.untouched(t, n)
+		doors(t, n, replicaDoors)
+		if now := n.PID(lab.Mysqld); now != pid {
+			t.Errorf("%s: mysqld is process %d, it was %d: it was ended", n.Name, now, pid)
+		}
 	}
+	rebuilds := begun(t, c)
 	cli(t, n, 0, "resume")
 	refuses(t, n, "errant", time.Minute)
 	plan, err := n.Plan(t.Context())
