@@ -122,6 +122,17 @@ func systemic(in Input, now time.Time) []string {
 			found[name] = fmt.Sprintf("%s (%s since %s)", name, n.Reason, n.Since)
 		}
 	}
+	if in.Facts != nil { // what they answer themselves is newer than gossip
+		for _, d := range in.Facts.Donors {
+			if d.State == nil || d.State.Diagnosis.Class != ClassDivergent {
+				continue
+			}
+			is := d.State.Diagnosis
+			if same := is.Evidence.GTID != "" && is.Evidence.GTID == in.Diagnosis.Evidence.GTID; same || near(is.Since) {
+				found[d.Node] = fmt.Sprintf("%s (%s since %s)", d.Node, is.Reason, is.Since)
+			}
+		}
+	}
 	for _, r := range in.Lease.History {
 		if r.Node != in.View.Self && r.Cause.Class == ClassDivergent && near(r.Started) && found[r.Node] == "" {
 			found[r.Node] = fmt.Sprintf("%s (%s, rebuilt since %s)", r.Node, r.Cause.Reason, r.Started)

@@ -133,6 +133,11 @@ func TestGuards(t *testing.T) {
 				n.Class, n.Since, n.FaultGTID = ClassDivergent, StampOf(now.Add(-24*time.Hour)), "uuid-db1:101"
 			})
 		}, "not-systemic"},
+		{"systemic by its own answer, before gossip says so", func(in *Input) {
+			state := *in.Facts.Donors[1].State
+			state.Diagnosis = Diagnosis{Class: ClassDivergent, Since: StampOf(now.Add(-time.Second))}
+			in.Facts.Donors[1].State = &state
+		}, "not-systemic"},
 		{"systemic by history", func(in *Input) {
 			in.Lease.History = []Record{{Node: "db3", Cause: Cause{Class: ClassDivergent}, Started: StampOf(now.Add(-time.Minute))}}
 		}, "not-systemic"},
