@@ -218,10 +218,30 @@ func TestArchiveLivesWithItsDatadir(t *testing.T) {
 	if len(removed) != 1 || exists(a.Ref.Path) || exists(p.Path("old/r1")) || exists(p.Path("old/r1.json")) || !exists(filepath.Join(base, "outside")) {
 		t.Errorf("removed %+v", removed)
 	}
+	// A person took the datadir away; what he left stays.
+	left := keep("r2")
+	shelf, err := openDir(p.Path(NameOld))
+	must(t, err)
+	defer shelf.Close()
+	gone := Kept{ID: "r2", Ref: kept[0].Ref, Since: begin, Archive: &left.Ref}
+	must(t, replaceLabel(shelf, gone))
+	must(t, p.Discard(kept[0].Ref))
+	removed, err = p.Prune(Limits{Now: begin.Add(10 * time.Hour), Keep: time.Hour})
+	must(t, err)
+	if len(removed) != 0 || !exists(left.Ref.Path) || !exists(p.Path("old/r2.json")) {
+		t.Errorf("what a person left was removed: %+v", removed)
+	}
+	// The process died when the datadir was gone, and its archive was not.
+	must(t, markGoing(shelf, gone))
+	removed, err = p.Prune(Limits{Now: begin, Keep: time.Hour})
+	must(t, err)
+	if len(removed) != 1 || exists(left.Ref.Path) || exists(p.Path("old/r2.json")) {
+		t.Errorf("what a death in the middle left is still there: %+v", removed)
+	}
 	b := keep("r3")
 	must(t, p.DiscardArchive("r3"))
 	must(t, p.DiscardArchive("r3"))
-	if exists(b.Ref.Path) || !exists(p.Path("old/r2")) {
+	if exists(b.Ref.Path) {
 		t.Error("the archive of a datadir that stays is still there")
 	}
 }

@@ -22,6 +22,8 @@ type Kept struct {
 	// Outside are the shelves with the entries of this datadir that lay
 	// elsewhere (Outside.Shelf).
 	Outside []Ref `json:"outside,omitempty"`
+	// Going says that its removal has begun.
+	Going bool `json:"going,omitempty"`
 	// Archive holds what existed only in this datadir, in a form that can be
 	// replayed; Note says so to who finds the label.
 	Archive *Ref   `json:"archive,omitempty"`
@@ -99,6 +101,10 @@ func writeLabel(shelf *os.File, k Kept) error {
 	if was, err := readLabel(shelf, k.ID); err == nil && was.Ref.Same(k.Ref) {
 		return nil
 	}
+	return replaceLabel(shelf, k)
+}
+
+func replaceLabel(shelf *os.File, k Kept) error {
 	data, err := json.Marshal(k)
 	if err != nil {
 		return err
@@ -135,19 +141,26 @@ func readLabel(shelf *os.File, id string) (Kept, error) {
 // Quarantined lists the labelled old datadirs, newest first. A label whose
 // directory is missing or another one is left out.
 func (p Place) Quarantined() ([]Kept, error) {
+	kept, _, err := p.labelled()
+	return kept, err
+}
+
+// labelled lists the labels whose datadir is there, newest first, and the
+// orphans: what is left of one that was being removed when the process died.
+// What a person took away has left more than that, and keeps it.
+func (p Place) labelled() (out, orphans []Kept, err error) {
 	shelf, err := openDir(p.Path(NameOld))
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
+		return nil, nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("list the quarantine: %w", err)
+		return nil, nil, fmt.Errorf("list the quarantine: %w", err)
 	}
 	defer shelf.Close()
 	entries, err := names(shelf)
 	if err != nil {
-		return nil, fmt.Errorf("list the quarantine: %w", err)
+		return nil, nil, fmt.Errorf("list the quarantine: %w", err)
 	}
-	var out []Kept
 	for _, name := range entries {
 		id, isLabel := strings.CutSuffix(name, ".json")
 		if !isLabel || !idPattern.MatchString(id) {
@@ -157,8 +170,11 @@ func (p Place) Quarantined() ([]Kept, error) {
 		if err != nil {
 			continue
 		}
-		if now, err := refAt(shelf, id); err == nil && now.Same(k.Ref) {
+		switch now, err := refAt(shelf, id); {
+		case err == nil && now.Same(k.Ref):
 			out = append(out, k)
+		case errors.Is(err, fs.ErrNotExist) && k.Going:
+			orphans = append(orphans, k)
 		}
 	}
 	slices.SortFunc(out, func(a, b Kept) int {
@@ -167,92 +183,5 @@ func (p Place) Quarantined() ([]Kept, error) {
 		}
 		return strings.Compare(b.ID, a.ID)
 	})
-	return out, nil
-}
-
-// Limits of the quarantine.
-type Limits struct {
-	Now  time.Time
-	Keep time.Duration // older ones go
-	// MinFree is how many bytes are wanted free on a file system of that size,
-	// that of the area and those of the shelves; nil: do not look.
-	MinFree func(total int64) int64
-}
-
-// Prune removes old datadirs, oldest first: those older than Keep, and then
-// as many as it takes to have MinFree bytes free. The newest always stays. It
-// returns what was removed, also with an error.
-func (p Place) Prune(l Limits) ([]Kept, error) {
-	kept, err := p.Quarantined()
-	if err != nil {
-		return nil, err
-	}
-	if len(kept) > 0 {
-		kept = kept[1:]
-	}
-	var removed []Kept
-	var failed []error
-	for _, k := range slices.Backward(kept) {
-		old := l.Now.Sub(k.Since) > l.Keep
-		if !old && l.MinFree != nil {
-			if old, err = p.short(k, l.MinFree); err != nil {
-				return removed, fmt.Errorf("prune the quarantine: %w", err)
-			}
-		}
-		if !old {
-			continue
-		}
-		if err := p.prune(k); err != nil {
-			// Somebody may use this one; the others can go.
-			failed = append(failed, fmt.Errorf("prune the quarantine: %w", err))
-			continue
-		}
-		removed = append(removed, k)
-	}
-	return removed, errors.Join(failed...)
-}
-
-// short says whether a file system that k takes room on has too little left.
-func (p Place) short(k Kept, want func(total int64) int64) (bool, error) {
-	paths := []string{p.Root}
-	for _, shelf := range k.Outside {
-		paths = append(paths, shelf.Path)
-	}
-	for _, path := range paths {
-		free, total, err := Free(path)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		if err != nil || int64(free) < want(int64(total)) {
-			return err == nil, err
-		}
-	}
-	return false, nil
-}
-
-// prune removes the shelves first, the archive after the datadir, and the label
-// last: as long as anything is left of an old datadir its label says what.
-func (p Place) prune(k Kept) error {
-	for _, shelf := range k.Outside {
-		if err := discardShelf(shelf, k.ID); err != nil {
-			return fmt.Errorf("discard %s: %w", shelf.Path, err)
-		}
-	}
-	if err := p.Discard(k.Ref); err != nil {
-		return err
-	}
-	if k.Archive != nil {
-		if err := p.Discard(*k.Archive); err != nil {
-			return err
-		}
-	}
-	shelf, err := openDir(p.Path(NameOld))
-	if err != nil {
-		return err
-	}
-	defer shelf.Close()
-	if err := unix.Unlinkat(int(shelf.Fd()), k.ID+".json", 0); err != nil && !errors.Is(err, unix.ENOENT) {
-		return err
-	}
-	return shelf.Sync()
+	return out, orphans, nil
 }
