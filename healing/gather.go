@@ -21,10 +21,10 @@ const askDeadline = 10 * time.Second
 // candidates, the disks, and the primary last, so that what it has covers
 // what was read before. It changes nothing but two scratch directories, which
 // prove that the exchange will work.
-func (h *Healer) Gather(ctx context.Context, v watchdog.View, from string) watchdog.Facts {
+func (h *Healer) Gather(ctx context.Context, v watchdog.View, w watchdog.Wish) watchdog.Facts {
 	ctx, cancel := context.WithTimeout(ctx, 3*askDeadline+h.o.Policy.ErrantConfirm+logsTimeout)
 	defer cancel()
-	g := gathering{h: h, ctx: ctx, view: v, standing: watchdog.RoleOf(v, v.Self, h.o.Policy.Fresh)}
+	g := gathering{h: h, ctx: ctx, view: v, standing: watchdog.RoleOf(v, v.Self, h.o.Policy.Fresh), person: w.Manual}
 	g.sets = h.o.Server
 	if g.f.Self = h.o.Server.Observe(ctx); !g.f.Self.Reachable {
 		g.sets = byPeer{h.o.Peers, g.standing.Primary}
@@ -34,7 +34,7 @@ func (h *Healer) Gather(ctx context.Context, v watchdog.View, from string) watch
 	// own facts without time.
 	var own sync.WaitGroup
 	own.Go(g.own)
-	g.askAll(from)
+	g.askAll(w.From)
 	executed := g.compare()
 	own.Wait()
 	if g.last != nil {
@@ -72,6 +72,7 @@ type gathering struct {
 	at        datadir.Place
 	variables map[string]string
 	scattered []string
+	person    bool // who may have mended what was refused a while ago
 	f         watchdog.Facts
 }
 

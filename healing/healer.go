@@ -71,6 +71,7 @@ type Healer struct {
 	proved  datadir.Ref   // the datadir whose exchange has been proved
 	traced  traced        // whether what only this node has can be archived
 	local   local         // what was made by SQL here alone
+	logins  logins        // what the source said to the account
 	ended   chan struct{} // a rebuild has ended: Housekeep may look
 	wait    sync.WaitGroup
 	life    context.Context // ends with the process's will to go on

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"resilver/config/secret"
 	"resilver/healing/service"
 	"resilver/watchdog"
 	"resilver/watchdog/replica"
@@ -172,6 +173,7 @@ func (k *Keeper) read(ctx context.Context, was Last) (Last, error) {
 	case err != nil:
 		return out, err
 	default:
+		source.Password = secret.Secret{} // as after a restart: what a dead server has stored nobody can read
 		out.Source = &source
 	}
 	out.Scattered, out.ScatteredAt = was.Scattered, was.ScatteredAt

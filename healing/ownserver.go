@@ -2,14 +2,11 @@ package healing
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 
-	"resilver/config/secret"
 	"resilver/healing/service"
 	"resilver/watchdog"
-	"resilver/watchdog/replica"
 )
 
 // closed: the rebuilt server comes up closed, by its option files or by the
@@ -88,36 +85,4 @@ func atWork(ctx context.Context, s service.Service) (string, error) {
 		}
 	}
 	return "", nil
-}
-
-// account: a password for the source, from the server or the configuration.
-func (g *gathering) account() {
-	if !g.known() {
-		return
-	}
-	if g.last != nil {
-		g.f.Account = watchdog.AnswerOf(g.last.noAccount(g.h.o.Password), nil)
-		return
-	}
-	source, err := g.h.o.Server.SourceConfig(g.ctx)
-	switch {
-	case errors.Is(err, replica.ErrNotReplica), errors.Is(err, replica.ErrManySources):
-		g.f.Account = watchdog.AnswerOf(err.Error(), nil)
-	case err == nil && source.Password.IsZero() && g.h.o.Password.IsZero():
-		g.f.Account = watchdog.AnswerOf("the server has no password stored for its source: set mysql.replication", nil)
-	default:
-		g.f.Account = watchdog.AnswerOf("", err)
-	}
-}
-
-// noAccount is why a copy for a dead server could not log in at its source:
-// what the server has stored cannot be read.
-func (l *Last) noAccount(configured secret.Secret) string {
-	switch {
-	case l.Source == nil:
-		return "it had no single source when it was last seen"
-	case configured.IsZero():
-		return "the password for its source is in the dead server, where nobody can read it: set mysql.replication"
-	}
-	return ""
 }

@@ -45,12 +45,8 @@ func (r *rebuild) preflight(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if r.password = source.Password; r.password.IsZero() {
-		r.password = r.h.o.Password
-		if r.h.o.User != "" {
-			source.User = r.h.o.User
-		}
-	}
+	source = r.h.withPassword(source)
+	r.password = source.Password
 	if r.place, err = datadir.PlaceFor(facts.Self.Datadir, r.h.o.StagingDir); err != nil {
 		return err
 	}
@@ -124,7 +120,7 @@ func (r *rebuild) guards(ctx context.Context, matters func(watchdog.Guard) bool)
 	deadline := time.Now().Add(guardPatience)
 	for {
 		view := r.h.o.Cluster.View()
-		facts := r.h.Gather(ctx, view, r.from)
+		facts := r.h.Gather(ctx, view, watchdog.Wish{From: r.from})
 		if ctx.Err() != nil { // whoever ended it is why, not what could not be asked any more
 			return facts, context.Cause(ctx)
 		}

@@ -19,6 +19,9 @@ var standing = []string{"server", "role-known", "not-primary", "no-replicas-atta
 // anew: mysqld may have been restarted during the copy, or have died.
 func (r *rebuild) still(ctx context.Context) (dead bool, err error) {
 	facts, err := r.guards(ctx, func(g watchdog.Guard) bool { return slices.Contains(standing, g.ID) })
+	if err == nil {
+		err = r.stillLetIn(ctx, facts)
+	}
 	if err != nil {
 		return false, err
 	}
@@ -53,6 +56,24 @@ func (r *rebuild) still(ctx context.Context) (dead bool, err error) {
 		r.process, err = r.h.identify(ctx, facts.Self, r.j.PIDFile, paths)
 	}
 	return false, err
+}
+
+// stillLetIn asks guard source-account again, of the very login that attach
+// will use: whoever has changed it meanwhile, or whose server has died with
+// what it had stored, does not change that.
+func (r *rebuild) stillLetIn(ctx context.Context, facts watchdog.Facts) error {
+	why, source := "", r.j.Source
+	if facts.Down == nil {
+		why = refusedReceiver(facts.Self)
+	}
+	if why == "" {
+		source.Password = r.password
+		why = r.h.refused(ctx, source, facts.Self, facts.Down != nil, true)
+	}
+	if why != "" {
+		return fmt.Errorf("%w: guard source-account: %s", errCancelled, why)
+	}
+	return nil
 }
 
 // unmoved says that the server's places are those that preflight saw: it may

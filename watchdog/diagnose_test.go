@@ -376,3 +376,33 @@ func reasons() []string {
 		ReasonNoAnswer, ReasonOwnAccount, ReasonNotObserved, ReasonNoSource, ReasonManySources,
 		ReasonGroupMember, ReasonUnsupported, ReasonRecovering, ReasonUnrecognised}
 }
+
+// TestRefused: what the receiver shows now counts, whatever else is broken.
+func TestRefused(t *testing.T) {
+	denied := connecting("Access denied for user 'repl'@'db2' (using password: YES)")
+	for _, c := range []struct {
+		name    string
+		at      Thread
+		errno   int
+		message string
+		refused bool
+	}{
+		{"refused", ThreadConnecting, 1045, denied, true},
+		{"given up", ThreadStopped, 1045, denied, true},
+		{"let in since", ThreadRunning, 1045, denied, false},
+		{"purged", ThreadStopped, 13114, "the source has purged required binary logs", false},
+		{"source down", ThreadConnecting, 2003, "Can't connect", false},
+		{"stopped", ThreadStopped, 0, "", false},
+	} {
+		obs := Observation{Reachable: true, Flavor: "mysql", Sources: []SourceStatus{{
+			Receiver: ThreadStatus{Running: c.at, Errno: c.errno, Message: c.message},
+			Applier:  ThreadStatus{Running: ThreadStopped, Errno: 1032, Message: "Error_code: 1032"},
+		}}}
+		if got := Refused(obs); (got != "") != c.refused {
+			t.Errorf("%s: %q", c.name, got)
+		}
+	}
+	if Refused(Observation{}) != "" {
+		t.Error("no source, and refused")
+	}
+}

@@ -92,6 +92,20 @@ func judgeThread(flavor string, at place, t *ThreadStatus) verdict {
 	return v
 }
 
+// Refused is how the source refuses the account of this replica now, in the
+// words of its receiver; empty where no error of class credential stands there.
+// A diagnosis does not always say so: one that calls for a rebuild is graver.
+func Refused(obs Observation) string {
+	src := obs.Source()
+	if src == nil {
+		return ""
+	}
+	if v := judgeThread(obs.Flavor, receiver, &src.Receiver); v.class == ClassCredential {
+		return v.detail
+	}
+	return ""
+}
+
 // grave orders verdicts: what forbids a rebuild comes before what calls for
 // one, and that before what passes by itself.
 func grave(v verdict) int {

@@ -18,7 +18,7 @@ type Prober interface {
 
 // Gatherer asks servers and disks what a rebuild's guards must know.
 type Gatherer interface {
-	Gather(ctx context.Context, v View, from string) Facts
+	Gather(ctx context.Context, v View, w Wish) Facts
 }
 
 // Order is a rebuild that was decided on.
@@ -277,7 +277,7 @@ func (l *Loop) attempt(ctx context.Context) {
 // Weigh asks all that a rebuild's guards must know and decides. The order is
 // ready to be carried out where the decision would act.
 func (l *Loop) Weigh(ctx context.Context, w Wish) (Decision, Order) {
-	facts := l.o.Gatherer.Gather(ctx, l.o.Cluster.View(), w.From)
+	facts := l.o.Gatherer.Gather(ctx, l.o.Cluster.View(), w)
 	in := l.input()
 	in.Facts, in.Wish = &facts, w
 	d := Decide(in, time.Now())

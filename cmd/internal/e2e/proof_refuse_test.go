@@ -5,6 +5,8 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -49,8 +51,45 @@ func onlyCurable(t *testing.T, engine string) {
 	quiet(t, c, before, 3*brokenFor)
 	diagnosed(t, db2, watchdog.ClassCredential)
 	diagnosed(t, db3, watchdog.ClassTransient)
+	refusedAndDivergent(t, c, db2)
+	quiet(t, c, before, brokenFor+2*time.Second)
 	id2.untouched(t, db2)
 	id3.untouched(t, db3)
+}
+
+// refusedAndDivergent has all replicate again, and then gives one a fault that
+// a rebuild cures, beside one that would make the copy useless: nobody may
+// rebuild it, however it shows that the password is wrong.
+func refusedAndDivergent(t *testing.T, c *lab.Cluster, n *lab.Node) {
+	t.Helper()
+	ctx := t.Context()
+	for _, n := range c.Nodes[1:] {
+		must(t, n.Attach(ctx, c.Node(1)))
+		must(t, n.WaitReplicating(ctx, time.Minute))
+	}
+	cli(t, n, 0, "pause", "--reason", "until it is broken twice", "--node", n.Name)
+	breakIt(t, c, n, "row-missing")
+	if n.Engine() == lab.MariaDB { // what the server has stored is right, and not what attach uses
+		wrong := filepath.Join(c.Dir, "wrong.password")
+		must(t, os.WriteFile(wrong, []byte("not the password"), 0o600))
+		must(t, n.Set(map[string]string{"mysql.replication.password_file": wrong}))
+		restart(t, c, n)
+		cli(t, n, 0, "resume", "--node", n.Name)
+		diagnosed(t, n, watchdog.ClassDivergent)
+		refusesSaying(t, n, "source-account", "Access denied for user 'repl'@", time.Minute)
+		refusesRebuild(t, n, "source-account")
+		cli(t, n, 0, "pause", "--reason", "until it is broken otherwise", "--node", n.Name)
+		configureAccount(t, c, n)
+		restart(t, c, n)
+	}
+	// Changed at the source: another CHANGE here would drop the relay log, and
+	// the row's error with it.
+	must(t, c.Node(1).SQL(ctx, "ALTER USER repl@'%' IDENTIFIED BY 'changed'"))
+	must(t, n.SQL(ctx, "STOP REPLICA IO_THREAD", "START REPLICA IO_THREAD"))
+	cli(t, n, 0, "resume", "--node", n.Name)
+	diagnosed(t, n, watchdog.ClassDivergent)
+	refusesSaying(t, n, "source-account", "receiver error 1045", time.Minute)
+	refusesRebuild(t, n, "source-account")
 }
 
 // TestInvariant1PrimaryByPolicy: the primary is given a source of its own and
@@ -167,6 +206,12 @@ func restart(t *testing.T, c *lab.Cluster, n *lab.Node) {
 // refuses waits until the node's plan shows this guard failing.
 func refuses(t *testing.T, n *lab.Node, guard string, within time.Duration) {
 	t.Helper()
+	refusesSaying(t, n, guard, "", within)
+}
+
+// refusesSaying waits for a guard that fails with a reason that has words.
+func refusesSaying(t *testing.T, n *lab.Node, guard, words string, within time.Duration) {
+	t.Helper()
 	must(t, lab.WaitFor(t.Context(), within, fmt.Sprintf("%s to refuse by guard %s", n.Name, guard), func(ctx context.Context) (bool, string) {
 		plan, err := n.Plan(ctx)
 		if err != nil {
@@ -177,7 +222,7 @@ func refuses(t *testing.T, n *lab.Node, guard string, within time.Duration) {
 			if g.Verdict != watchdog.Pass {
 				seen = append(seen, g.ID)
 			}
-			if g.ID == guard && g.Verdict != watchdog.Pass {
+			if g.ID == guard && g.Verdict != watchdog.Pass && strings.Contains(g.Reason, words) {
 				if plan.WouldAct {
 					t.Errorf("%s would act against its guard %s", n.Name, guard)
 				}

@@ -1,0 +1,161 @@
+package healing
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"reflect"
+	"sync"
+	"time"
+
+	"resilver/watchdog"
+	"resilver/watchdog/replica"
+)
+
+// A login that was refused is tried again after firstLogin, then ever more
+// rarely: a source logs each, and may lock the account or the host for them.
+const (
+	firstLogin = 30 * time.Second
+	lastLogin  = 10 * time.Minute
+)
+
+// account: there is a password for the source, from the server or the
+// configuration, and nothing shows that the source refuses it. A rebuilt
+// server that could not log in would stay closed, where the old one still
+// served.
+func (g *gathering) account() {
+	if !g.known() {
+		return
+	}
+	if g.last == nil {
+		if why := refusedReceiver(g.f.Self); why != "" {
+			g.f.Account = watchdog.AnswerOf(why, nil)
+			return
+		}
+	}
+	source, err := g.source()
+	switch {
+	case errors.Is(err, errAccount), errors.Is(err, replica.ErrNotReplica), errors.Is(err, replica.ErrManySources):
+		g.f.Account = watchdog.AnswerOf(err.Error(), nil)
+	case err != nil:
+		g.f.Account = watchdog.AnswerOf("", err)
+	default:
+		g.f.Account = watchdog.AnswerOf(g.h.refused(g.ctx, source, g.f.Self, g.last != nil, g.person), nil)
+	}
+}
+
+// cure is where a refused login is mended.
+const cure = "; mend the account at the source, or user and password of the replica: stored in the server, else mysql.replication"
+
+// refusedReceiver is how the source refuses a replica that runs.
+func refusedReceiver(obs watchdog.Observation) string {
+	if why := watchdog.Refused(obs); why != "" {
+		return "the source refuses this replica, and would refuse the copy: " + why + cure
+	}
+	return ""
+}
+
+// errAccount: there is nothing to log in with.
+var errAccount = errors.New("no account for the source")
+
+// source is what the rebuilt server will be attached with.
+func (g *gathering) source() (source replica.SourceConfig, err error) {
+	why := "the server has no password stored for its source that can be read"
+	switch {
+	case g.last == nil:
+		source, err = g.h.o.Server.SourceConfig(g.ctx)
+	case g.last.Source == nil:
+		err = fmt.Errorf("%w: it had no single source when it was last seen", errAccount)
+	default:
+		source, why = *g.last.Source, "the password for its source is in the dead server, where nobody can read it"
+	}
+	if err != nil {
+		return source, err
+	}
+	if source = g.h.withPassword(source); source.Password.IsZero() {
+		return source, fmt.Errorf("%w: %s: set mysql.replication", errAccount, why)
+	}
+	return source, nil
+}
+
+// withPassword completes a source configuration as attach will use it: what
+// the server has not stored comes from the configuration.
+func (h *Healer) withPassword(source replica.SourceConfig) replica.SourceConfig {
+	if source.Password.IsZero() {
+		source.Password = h.o.Password
+		if h.o.User != "" {
+			source.User = h.o.User
+		}
+	}
+	return source
+}
+
+// refused tries the login, and says how it was refused; empty where it was
+// not, or where that cannot be told from here. One that was refused a short
+// while ago is tried only if again says so.
+func (h *Healer) refused(ctx context.Context, source replica.SourceConfig, self watchdog.Observation, dead, again bool) string {
+	if !dead && h.elsewhere(ctx, self) {
+		return ""
+	}
+	why, err := h.logins.ask(ctx, source, again, replica.TryLogin)
+	if err != nil {
+		h.o.Logger.Debug("login at the source not judged", "error", err)
+	}
+	if why != "" {
+		why += cure
+	}
+	return why
+}
+
+// elsewhere: the live server reaches its source from another network than this
+// process, or may do so, and may be let in where we are not.
+func (h *Healer) elsewhere(ctx context.Context, self watchdog.Observation) bool {
+	pid, err := h.serverPID(ctx, self)
+	return err != nil || !sameNetwork(pid)
+}
+
+// sameNetwork says that a process is in our network namespace. Its link
+// /proc/PID/ns/net wants CAP_SYS_PTRACE; this file is one for each namespace,
+// and open to all (tried on Linux 6.18).
+func sameNetwork(pid int) bool {
+	theirs, err := os.Stat(fmt.Sprintf("/proc/%d/net/dev", pid))
+	if err != nil {
+		return false
+	}
+	ours, err := os.Stat("/proc/self/net/dev")
+	return err == nil && os.SameFile(theirs, ours)
+}
+
+// logins remembers the last refusal.
+type logins struct {
+	mu     sync.Mutex // held while a login is tried: never two at once
+	source replica.SourceConfig
+	why    string // empty: it was not refused
+	wait   time.Duration
+	until  time.Time
+}
+
+// ask tries a login unless it was refused a short while ago. A refusal stands
+// until the login succeeds, or is another; err is why nothing was learnt.
+func (l *logins) ask(ctx context.Context, source replica.SourceConfig, again bool, try func(context.Context, replica.SourceConfig) error) (why string, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !reflect.DeepEqual(l.source, source) {
+		l.source, l.why, l.wait = source, "", 0
+	}
+	if l.why != "" && !again && time.Now().Before(l.until) {
+		return l.why, nil
+	}
+	err = try(ctx, source)
+	switch {
+	case err == nil:
+		l.why, l.wait = "", 0
+	case errors.Is(err, replica.ErrRefused):
+		l.wait = min(max(firstLogin, 2*l.wait), lastLogin)
+		l.until = time.Now().Add(l.wait)
+		l.why = fmt.Sprintf("%s (tried again after %s, or when a person asks for a rebuild)", err, watchdog.StampOf(l.until))
+		err = nil
+	}
+	return l.why, err
+}
