@@ -63,12 +63,11 @@ func (s *Server) classify(err error) error {
 			return fmt.Errorf("%w: %w", ErrDown, err)
 		}
 		return err
+	case s.life.Err() != nil:
+		return fmt.Errorf("%w: disconnected", ErrDown)
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded):
 		return ErrHung
 	case errors.Is(err, context.Canceled):
-		if s.life.Err() != nil {
-			return fmt.Errorf("%w: disconnected", ErrDown)
-		}
 		return err
 	case errors.As(err, &op):
 		if errors.Is(err, syscall.EACCES) || errors.Is(err, syscall.EPERM) {

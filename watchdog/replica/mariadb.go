@@ -142,7 +142,7 @@ func (mariaDB) disableEvents(ctx context.Context, ss *session) (int, error) {
 	return count, nil
 }
 
-// observe takes six statements, the one for the version included.
+// observe takes five statements.
 func (d mariaDB) observe(ctx context.Context, ss *session, obs *watchdog.Observation) error {
 	for _, part := range []func(context.Context, *session, *watchdog.Observation) error{
 		d.observeServer, d.observeSources, d.observeAttached,

@@ -11,8 +11,8 @@ import (
 	"resilver/watchdog"
 )
 
-// Observe looks at the server once: six statements at most, in one session.
-// Nothing is written. Either everything could be
+// Observe looks at the server once: five statements at most, in one session,
+// and one more in a new one. Nothing is written. Either everything could be
 // read, or the observation is not reachable and says why.
 func (s *Server) Observe(ctx context.Context) watchdog.Observation {
 	obs := watchdog.Observation{At: time.Now()}

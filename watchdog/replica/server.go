@@ -43,9 +43,10 @@ type Server struct {
 
 	proven proof // who the source is, on MariaDB
 
-	mu      sync.Mutex
-	opening int // attempts at a session under way
-	gone    bool
+	mu         sync.Mutex
+	opening    int // attempts at a session under way
+	gone       bool
+	identified map[any]identified // by the driver's connection
 }
 
 // Open prepares a Server. It does not connect: each method does when called,
@@ -61,11 +62,14 @@ func Open(o Options) (*Server, error) {
 	case o.Logger == nil:
 		return nil, errors.New("open server: no logger")
 	}
-	connector, err := mysql.NewConnector(driverConfig(o))
+	s := &Server{o: o, identified: map[any]identified{}}
+	conf := driverConfig(o)
+	conf.DialFunc = s.dial
+	connector, err := mysql.NewConnector(conf)
 	if err != nil {
 		return nil, fmt.Errorf("open server: %w", scrub(err, o.Password))
 	}
-	s := &Server{o: o, db: sql.OpenDB(connector), kills: sql.OpenDB(connector)}
+	s.db, s.kills = sql.OpenDB(connector), sql.OpenDB(connector)
 	s.db.SetMaxOpenConns(maxSessions)
 	s.db.SetMaxIdleConns(idleSessions)
 	s.db.SetConnMaxIdleTime(time.Minute)

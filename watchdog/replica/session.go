@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"database/sql/driver"
+	"errors"
 	"fmt"
 	"time"
 )
@@ -22,7 +23,7 @@ type session struct {
 	lost bool
 }
 
-// session checks a connection out and asks who is there: one statement. An
+// session checks a connection out and asks a new one who is there. An
 // attempt that hangs goes on behind our back and its session is kept for
 // later; while as many attempts as there are places hang, no other is made.
 func (s *Server) session(ctx context.Context) (*session, error) {
@@ -38,7 +39,7 @@ func (s *Server) session(ctx context.Context) (*session, error) {
 	done, left := make(chan opened), make(chan struct{})
 	go func() {
 		defer s.late.Done()
-		ss, err := s.connect(s.life)
+		ss, err := s.connect()
 		s.mu.Lock()
 		s.opening--
 		s.mu.Unlock()
@@ -59,23 +60,22 @@ func (s *Server) session(ctx context.Context) (*session, error) {
 	}
 }
 
-func (s *Server) connect(ctx context.Context) (*session, error) {
-	conn, err := s.db.Conn(ctx)
+// connect has no context: Disconnect ends the connection beneath it.
+func (s *Server) connect() (*session, error) {
+	conn, err := s.db.Conn(context.Background())
 	if err != nil {
 		return nil, fmt.Errorf("connect to %s: %w", s.o.Socket, s.classify(err))
 	}
-	ss := &session{s: s, conn: conn}
-	var text, comment string
-	row := conn.QueryRowContext(ctx, "SELECT CONNECTION_ID(), VERSION(), @@version_comment")
-	if err := row.Scan(&ss.id, &text, &comment); err != nil {
+	known, err := s.identify(context.Background(), conn)
+	switch {
+	case errors.Is(err, ErrVersion):
+		_ = conn.Close()
+		return nil, err
+	case err != nil:
 		discard(conn)
 		return nil, fmt.Errorf("ask for the version: %w", s.classify(err))
 	}
-	if ss.version, err = parseVersion(text, comment); err != nil {
-		_ = conn.Close()
-		return nil, err
-	}
-	return ss, nil
+	return &session{s: s, conn: conn, id: known.id, version: known.version}, nil
 }
 
 // close gives the connection back for others to use.
@@ -141,9 +141,9 @@ func (ss *session) exec(ctx context.Context, limit time.Duration, what, text str
 	})
 }
 
-// do runs one statement with a deadline. The statement itself runs under the
-// server's life, not under ctx: the driver would answer the end of ctx by
-// closing the connection, and leave the statement running in the server.
+// do runs one statement with a deadline. The statement itself does not run
+// under ctx: the driver would answer the end of ctx by closing the connection,
+// and leave the statement running in the server. Only Disconnect does that.
 // A statement that ends after its deadline counts as hung even if it succeeds:
 // whoever waited for it has gone on, or is undoing.
 func (ss *session) do(ctx context.Context, limit, grace time.Duration, what string, run func(context.Context) error) error {
@@ -162,7 +162,7 @@ func (ss *session) do(ctx context.Context, limit, grace time.Duration, what stri
 		return fmt.Errorf("%s: %w", what, err)
 	}
 	done := make(chan error, 1)
-	go func() { done <- run(ss.s.life) }()
+	go func() { done <- run(context.Background()) }()
 	select {
 	case err := <-done:
 		ss.s.late.Done()
