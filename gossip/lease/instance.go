@@ -148,11 +148,23 @@ func (i *instance) apply(ctx context.Context, c command) (answer, error) {
 	if err := i.await(ctx, f); err != nil {
 		return answer{}, err
 	}
+	i.nudge()
 	a, ok := f.Response().(answer)
 	if !ok {
 		return answer{}, fmt.Errorf("%w: no answer of the machine", errUnknownOutcome)
 	}
 	return a, nil
+}
+
+// nudge lets the followers apply what was just committed: they learn of it with
+// the next entry, and this one does nothing else. Nobody waits for it; where it
+// is lost, raft's commit time-out tells them.
+func (i *instance) nudge() {
+	i.calls.Add(1) // close waits for the caller first
+	go func() {
+		defer i.calls.Done()
+		_ = i.raft.Barrier(enqueueTimeout)
+	}()
 }
 
 // await waits for a future of raft's, which by itself has no time-out and is

@@ -236,8 +236,9 @@ func (n *Node) person(ctx context.Context, action string, c command) error {
 }
 
 // catchUpTime is how long a person's change is waited for to be seen on this
-// node too, which follows the leader by raft's commit time-out.
-const catchUpTime = 2 * time.Second
+// node too, which follows the leader a moment later, or, where the nudge is
+// lost, within twice raft's commit time-out.
+const catchUpTime = 5 * time.Second
 
 // catchUp waits until this node's copy has seen a committed command, so that
 // what a person asks next is answered with it.
