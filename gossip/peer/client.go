@@ -191,7 +191,9 @@ func (c *Client) keep(t *tunnelConn) bool {
 	if c.closed {
 		return false
 	}
+	end := c.port.opts.Streaming()
 	t.onClose = func() {
+		end()
 		c.mu.Lock()
 		delete(c.tunnels, t)
 		c.mu.Unlock()

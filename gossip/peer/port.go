@@ -44,8 +44,11 @@ type Options struct {
 	// Nodes maps the names of the nodes known now to their peer addresses.
 	// The client finds nodes by it, and every dialled address that it knows
 	// must show that node's certificate. It must not block.
-	Nodes  func() map[string]string
-	Logger *slog.Logger
+	Nodes func() map[string]string
+	// Streaming is called when a tunnel or a backup's stream begins, at either
+	// end, and what it returns when that ends; nil: nobody is told.
+	Streaming func() (end func())
+	Logger    *slog.Logger
 }
 
 func (o *Options) check() error {
@@ -91,6 +94,9 @@ func Listen(o Options) (*Port, error) {
 	if err := o.check(); err != nil {
 		return nil, fmt.Errorf("peer port: %w", err)
 	}
+	if o.Streaming == nil {
+		o.Streaming = func() func() { return func() {} }
+	}
 	id, err := loadIdentity(o)
 	if err != nil {
 		return nil, fmt.Errorf("peer port: %w", err)
@@ -107,7 +113,7 @@ func Listen(o Options) (*Port, error) {
 		return nil, errors.Join(fmt.Errorf("peer port: %s cannot be advertised: set cluster.advertise", p.advertise), l.Close())
 	}
 	p.ctx, p.cancel = context.WithCancel(context.Background())
-	p.api = newAPIServer(p.ctx, o.Logger)
+	p.api = newAPIServer(p.ctx, o.Logger, o.Streaming)
 	p.client = newClient(p)
 	p.wg.Go(p.acceptLoop)
 	p.wg.Go(p.api.serve)

@@ -59,13 +59,15 @@ type apiServer struct {
 	handlers atomic.Pointer[Handlers]
 	slots    chan struct{}
 	running  sync.WaitGroup // handlers, tunnels included
+	// streaming is the port's Options.Streaming.
+	streaming func() (end func())
 
 	mu     sync.Mutex
 	closed bool
 }
 
-func newAPIServer(ctx context.Context, log *slog.Logger) *apiServer {
-	s := &apiServer{ctx: ctx, log: log, listener: newChanListener(), slots: make(chan struct{}, maxAtOnce)}
+func newAPIServer(ctx context.Context, log *slog.Logger, streaming func() (end func())) *apiServer {
+	s := &apiServer{ctx: ctx, log: log, streaming: streaming, listener: newChanListener(), slots: make(chan struct{}, maxAtOnce)}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/state", s.bounded(s.state))
 	mux.HandleFunc("GET /v1/objects", s.bounded(s.objects))

@@ -92,6 +92,7 @@ func (s *apiServer) upgrade(w http.ResponseWriter, r *http.Request, u upgrading)
 	stop := context.AfterFunc(s.ctx, func() { _ = conn.Close() })
 	defer stop()
 	defer func() { _ = conn.Close() }()
+	defer s.streaming()()
 	serve(s.ctx, conn)
 }
 

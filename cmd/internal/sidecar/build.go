@@ -103,7 +103,7 @@ func (s *Sidecar) buildPeer() error {
 	port, err := peer.Listen(peer.Options{
 		Address: net.JoinHostPort(c.Bind, strconv.Itoa(c.PeerPort)), Advertise: s.peerAddress(),
 		Cluster: c.Name, Node: s.cfg.Node.Name, CAFile: c.TLS.CA, CertFile: c.TLS.Cert, KeyFile: c.TLS.Key,
-		Nodes: s.peerAddresses, Logger: s.o.Logger,
+		Nodes: s.peerAddresses, Streaming: s.cores.work, Logger: s.o.Logger,
 	})
 	if err != nil {
 		return err

@@ -55,6 +55,7 @@ type Sidecar struct {
 	contents *contents
 	backups  *method.Backups
 	limit    *rate.Limiter // of what this node gives as a donor; nil: none
+	cores    cores
 
 	teardowns []teardown
 }
@@ -144,6 +145,7 @@ func (s *Sidecar) serve(ctx context.Context) error {
 	g.Go(func() error { return s.contents.run(ctx, s.server) })
 	g.Go(func() error { return s.healer.Housekeep(ctx) })
 	g.Go(func() error { return s.restoreDonor(ctx) })
+	s.cores.rest()
 	s.o.Ready()
 	s.o.Logger.Info("watching", "node", s.cfg.Node.Name, "cluster", s.cfg.Cluster.Name, "mode", s.cfg.Policy.Mode, "version", s.o.Version)
 	return g.Wait()
