@@ -202,6 +202,9 @@ func (r *rebuild) tidy(context.Context) error {
 	if r.place.Root == "" {
 		return errors.Join(errs...)
 	}
+	if errs[0] == nil {
+		errs = append(errs, private.Sweep(r.place.Root))
+	}
 	r.dropUnkept()
 	if scratch, err := r.place.Find(datadir.NameScratch); err == nil {
 		errs = append(errs, r.place.Discard(scratch))

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"syscall"
 )
 
@@ -67,13 +68,11 @@ func openWork(area, role, datadir string, prog Program) (*work, error) {
 }
 
 // prepare empties the directory and settles where the socket goes. A socket
-// and its lock that a killed server left would make the next one abort.
+// and its lock that a killed server left would make the next one abort, as
+// would some of its relay logs.
 func (w *work) prepare() error {
-	for _, name := range []string{"tmp", "mysqld.sock", "mysqld.sock.lock", "mysqld.pid", "mysqld.err", "relay.index", "binlog.index",
-		"master.info", "multi-master.info", "relay-log.info"} {
-		if err := w.root.RemoveAll(name); err != nil {
-			return fmt.Errorf("empty the work directory: %w", err)
-		}
+	if err := empty(w.root, append(slices.Clone(made), "mysqld.err")); err != nil {
+		return err
 	}
 	if err := ensureDir(w.root, "tmp", 0o700, w.prog); err != nil {
 		return err
@@ -92,6 +91,70 @@ func (w *work) prepare() error {
 		return fmt.Errorf("make a directory for the socket: %w", err)
 	}
 	return nil
+}
+
+// made are the names that a server gives to what it makes in its work
+// directory, but for the log and the record of the process: of a channel, or of
+// a connection of MariaDB's, they have its name in them.
+var made = []string{"tmp", "mysqld.sock", "mysqld.sock.lock", "mysqld.pid", "general.log", "slow.log", "binlog.*",
+	"relay.*", "relay-*", "master.info", "master-*.info", "multi-master.info"}
+
+// empty removes what has one of these names.
+func empty(root *os.Root, names []string) error {
+	entries, err := fs.ReadDir(root.FS(), ".")
+	if err != nil {
+		return fmt.Errorf("empty the work directory: %w", err)
+	}
+	for _, e := range entries {
+		if !slices.ContainsFunc(names, func(pattern string) bool { ok, _ := filepath.Match(pattern, e.Name()); return ok }) {
+			continue
+		}
+		if err := root.RemoveAll(e.Name()); err != nil {
+			return fmt.Errorf("empty the work directory: %w", err)
+		}
+	}
+	return nil
+}
+
+// Sweep removes what private servers that are gone (EndOrphans) have left in
+// their work directories, relay logs first of all. The logs stay for a person
+// to read.
+func Sweep(area string) error {
+	root, err := os.OpenRoot(area)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("open the staging area: %w", err)
+	}
+	defer func() { _ = root.Close() }()
+	var errs []error
+	for _, role := range roles {
+		errs = append(errs, sweep(root, filepath.Join(nameWork, role)))
+	}
+	return errors.Join(errs...)
+}
+
+func sweep(area *os.Root, name string) error {
+	full := filepath.Join(area.Name(), name)
+	for _, dir := range []string{nameWork, name} { // a link would lead to other directories of the area
+		info, err := area.Lstat(dir)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if err != nil || !info.IsDir() {
+			return errors.Join(fmt.Errorf("empty the work directory: %s is none", full), err)
+		}
+	}
+	if _, err := area.Lstat(filepath.Join(name, recordName)); !errors.Is(err, fs.ErrNotExist) {
+		return errors.Join(fmt.Errorf("empty the work directory: the server of %s may still run", full), err)
+	}
+	root, err := area.OpenRoot(name)
+	if err != nil {
+		return fmt.Errorf("open the work directory: %w", err)
+	}
+	defer func() { _ = root.Close() }()
+	return empty(root, made)
 }
 
 // close lets go of the directory. The log stays for a person to read.
