@@ -244,7 +244,8 @@ func (r *rebuild) keepOld() error {
 	if r.j.whole() != nil {
 		old, shelves, left = shelves[0], shelves[1:], []datadir.Ref{r.j.Staged}
 	}
-	if _, err := r.place.Quarantine(r.j.Record.ID, old, shelves...); err != nil {
+	leaving := datadir.Leaving{ID: r.j.Record.ID, Old: old, Shelves: shelves}
+	if _, err := r.place.Quarantine(leaving); err != nil {
 		return err
 	}
 	return r.place.Discard(left...)

@@ -252,6 +252,6 @@ func (r *rebuild) clearStaging() error {
 		return err
 	}
 	r.log.Warn("a directory that no rebuild knows is set aside", "path", left.Path)
-	_, err = r.place.Quarantine("found-"+r.j.Record.ID, left)
+	_, err = r.place.Quarantine(datadir.Leaving{ID: "found-" + r.j.Record.ID, Old: left})
 	return err
 }

@@ -91,21 +91,21 @@ func TestQuarantineAndPrune(t *testing.T) {
 	for i, id := range []string{"r1", "r2", "r3"} {
 		newDatadir(t, p.Path(NameNew), id)
 		live, staged := mustRef(t, p.Live.Path), mustRef(t, p.Path(NameNew))
-		if _, err := p.Quarantine(id, live); err == nil {
+		if _, err := p.Quarantine(Leaving{ID: id, Old: live}); err == nil {
 			t.Fatal("the live datadir went into quarantine")
 		}
 		if _, err := Exchange(live, staged); err != nil {
 			t.Fatal(err)
 		}
-		moved, err := p.quarantine(id, live, nil, begin.Add(time.Duration(i)*time.Hour), func(string) {})
+		moved, err := p.quarantine(Leaving{ID: id, Old: live}, begin.Add(time.Duration(i)*time.Hour), func(string) {})
 		must(t, err)
-		again, err := p.Quarantine(id, live)
+		again, err := p.Quarantine(Leaving{ID: id, Old: live})
 		must(t, err)
 		if !moved.Same(live) || moved != again || mustRef(t, p.Path("old/"+id)) != moved || exists(p.Path(NameNew)) {
 			t.Fatalf("moved %v, again %v", moved, again)
 		}
 	}
-	if _, err := p.Quarantine("../x", p.Live.Ref); err == nil {
+	if _, err := p.Quarantine(Leaving{ID: "../x", Old: p.Live.Ref}); err == nil {
 		t.Error("an id with a path was accepted")
 	}
 	must(t, os.Mkdir(p.Path("old/by-hand"), 0o750)) // nothing of ours
@@ -147,7 +147,7 @@ func TestPruneRefusesAnExchangedDirectory(t *testing.T) {
 	if _, err := Exchange(live, mustRef(t, p.Path(NameNew))); err != nil {
 		t.Fatal(err)
 	}
-	moved, err := p.Quarantine("r1", live)
+	moved, err := p.Quarantine(Leaving{ID: "r1", Old: live})
 	must(t, err)
 	must(t, os.Rename(p.Path("old/r1"), p.Path("old/saved")))
 	newDatadir(t, p.Path("old/r1"), "a person's")
@@ -197,7 +197,7 @@ func TestArchiveLivesWithItsDatadir(t *testing.T) {
 		live := mustRef(t, p.Live.Path)
 		_, err := Exchange(live, mustRef(t, p.Path(NameNew)))
 		must(t, err)
-		_, err = p.quarantine(id, live, nil, begin.Add(time.Duration(i)*time.Hour), func(string) {})
+		_, err = p.quarantine(Leaving{ID: id, Old: live}, begin.Add(time.Duration(i)*time.Hour), func(string) {})
 		must(t, err)
 	}
 	kept, err := p.Quarantined()

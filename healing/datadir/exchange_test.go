@@ -148,7 +148,7 @@ func swapUntil(t tb, p Place, live, staged Ref, point string) {
 			t.Fatalf("exchange: %v", err)
 		}
 	}
-	if _, err := p.quarantine("r1", live, nil, time.Now(), at); err != nil {
+	if _, err := p.quarantine(Leaving{ID: "r1", Old: live}, time.Now(), at); err != nil {
 		t.Fatalf("quarantine: %v", err)
 	}
 }

@@ -280,7 +280,7 @@ func TestP32MountPointIsOldOrNew(t *testing.T) {
 		shelf, err := o.Shelf("r1")
 		must(t, err)
 		for range 2 {
-			_, err = p.Quarantine("r1", shelf)
+			_, err = p.Quarantine(Leaving{ID: "r1", Old: shelf})
 			must(t, err)
 			must(t, p.Discard(staged))
 			must(t, o.Clear("r1"))

@@ -34,9 +34,12 @@ type Outside struct {
 	// Files are the names of the old ones, exactly.
 	Scattered bool     `json:"scattered,omitempty"`
 	Files     []string `json:"files,omitempty"`
-	Listed    bool     `json:"listed"` // Old is complete, and entries may have been moved
-	Old       []Entry  `json:"old"`    // of the old data, as they were found once the server had ended
-	New       []Entry  `json:"new"`    // of the copy
+	// From is the shelf that the new entries come from and go back to, where
+	// they are those of a quarantined datadir; empty: the area's new/.
+	From   string  `json:"from,omitempty"`
+	Listed bool    `json:"listed"` // Old is complete, and entries may have been moved
+	Old    []Entry `json:"old"`    // of the old data, as they were found once the server had ended
+	New    []Entry `json:"new"`    // of the copy
 }
 
 // Entry is a file or directory in an Outside.

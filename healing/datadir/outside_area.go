@@ -16,7 +16,7 @@ type area struct {
 	o          *Outside
 	dir        *os.File // the directory itself
 	top        *os.File // .resilver
-	fresh, old *os.File // new and old in it; new nil where a copy of the whole datadir is not there
+	fresh, old *os.File // new and old in it; for new see openFresh
 	shelf      *os.File // old/<rebuild id>, nil where none was asked for, or there is none
 }
 
@@ -52,8 +52,8 @@ func (o *Outside) openArea() (*area, error) {
 	var err error
 	if a.dir, err = o.Dir.open(); err == nil {
 		if a.top, err = o.ensureAt(a.dir, NameOutside); err == nil {
-			if a.fresh, err = o.openFresh(a.top); err == nil {
-				a.old, err = o.ensureAt(a.top, NameOld)
+			if a.old, err = o.ensureAt(a.top, NameOld); err == nil {
+				a.fresh, err = o.openFresh(a)
 			}
 		}
 	}
@@ -64,13 +64,18 @@ func (o *Outside) openArea() (*area, error) {
 	return a, nil
 }
 
-// openFresh opens new/. That of a whole datadir is the copy itself, which
-// others make and remove.
-func (o *Outside) openFresh(top *os.File) (*os.File, error) {
-	if !o.Whole {
-		return o.ensureAt(top, NameNew)
+// openFresh opens what the new entries come from. That of a whole datadir is
+// the copy itself, and that of a quarantined one a shelf of it: others make and
+// remove these, and nil is one that is not there.
+func (o *Outside) openFresh(a *area) (*os.File, error) {
+	parent, name := a.top, NameNew
+	switch {
+	case o.From != "":
+		parent, name = a.old, o.From
+	case !o.Whole:
+		return o.ensureAt(a.top, NameNew)
 	}
-	dir, err := openDirAt(top, NameNew)
+	dir, err := openDirAt(parent, name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -122,7 +127,7 @@ func (o *Outside) Prepare(id string) error {
 }
 
 func (a *area) setAside(name string) error {
-	if a.o.Whole {
+	if a.o.Whole || a.o.From != "" {
 		return nil
 	}
 	left, err := names(a.fresh)
@@ -142,8 +147,8 @@ func (a *area) setAside(name string) error {
 	return a.old.Sync()
 }
 
-// Clear removes what is in the area's new/ and, where it is empty, the shelf
-// of a rebuild. There is no copy that is still wanted in new/ but between
+// Clear removes what is in the area's new/ and, where they are empty, the shelf
+// of a rebuild and the one that its entries came from. There is no copy that is still wanted in new/ but between
 // `rehearse` and the end of `swap`. The new/ of a whole datadir is the copy,
 // which is discarded by its own name.
 func (o *Outside) Clear(id string) error {
@@ -161,14 +166,19 @@ func (o *Outside) Clear(id string) error {
 		return fmt.Errorf("clear the area in %s: %w", o.Dir.Path, err)
 	}
 	defer a.close()
-	if !o.Whole {
+	if !o.Whole && o.From == "" {
 		if err := errors.Join(empty(a.fresh, o.Dir.Dev), a.fresh.Sync()); err != nil {
 			return fmt.Errorf("clear the area in %s: %w", o.Dir.Path, err)
 		}
 	}
-	err = unix.Unlinkat(int(a.old.Fd()), id, unix.AT_REMOVEDIR)
-	if err != nil && !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.ENOTEMPTY) && !errors.Is(err, unix.EEXIST) {
-		return fmt.Errorf("clear the area in %s: %w", o.Dir.Path, err)
+	for _, shelf := range []string{id, o.From} {
+		if shelf == "" {
+			continue
+		}
+		err = unix.Unlinkat(int(a.old.Fd()), shelf, unix.AT_REMOVEDIR)
+		if err != nil && !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.ENOTEMPTY) && !errors.Is(err, unix.EEXIST) {
+			return fmt.Errorf("clear the area in %s: %w", o.Dir.Path, err)
+		}
 	}
 	return a.old.Sync()
 }

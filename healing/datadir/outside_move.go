@@ -91,7 +91,7 @@ func (o *Outside) evict(at func(point string)) error {
 		}
 		for _, e := range made {
 			err := move(a.dir, a.fresh, e.Name)
-			if errors.Is(err, unix.EEXIST) {
+			if errors.Is(err, unix.EEXIST) && o.From == "" {
 				// An earlier try was here before the server was started once more.
 				if err = remove(a.fresh, e.Name, o.Dir.Dev); err == nil {
 					err = move(a.dir, a.fresh, e.Name)

@@ -180,7 +180,7 @@ func TestInvariant5OutsideIsOldOrNew(t *testing.T) {
 		if got := without(t, shelf.Path); !sameLines(got+foreign, old) {
 			t.Fatalf("the old entries are not whole:\n%s", got)
 		}
-		_, err = p.Quarantine("r1", live, shelf)
+		_, err = p.Quarantine(Leaving{ID: "r1", Old: live, Shelves: []Ref{shelf}})
 		must(t, err)
 		must(t, o.Clear("r1"))
 		kept, err := p.Quarantined()

@@ -94,5 +94,9 @@ func (o *Outside) State() (State, error) {
 // they are moved: the directory itself, the copy, the shelf of the rebuild.
 func (o *Outside) Homes(id string) []string {
 	area := filepath.Join(o.Dir.Path, NameOutside)
-	return []string{o.Dir.Path, filepath.Join(area, NameNew), filepath.Join(area, NameOld, id)}
+	fresh := filepath.Join(area, NameNew)
+	if o.From != "" {
+		fresh = filepath.Join(area, NameOld, o.From)
+	}
+	return []string{o.Dir.Path, fresh, filepath.Join(area, NameOld, id)}
 }

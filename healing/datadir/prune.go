@@ -109,9 +109,9 @@ func (p Place) prune(k Kept) error {
 	return old.Sync()
 }
 
-// markGoing notes that an old datadir is not whole from now on, and that what
-// is left of it may go.
+// markGoing notes that an old datadir is not whole from now on, so that nobody
+// goes back to it, and that what is left of it may go.
 func markGoing(shelf *os.File, k Kept) error {
-	k.Going = true
+	k.Going, k.Served = true, nil
 	return replaceLabel(shelf, k)
 }

@@ -22,6 +22,9 @@ type Kept struct {
 	// Outside are the shelves with the entries of this datadir that lay
 	// elsewhere (Outside.Shelf).
 	Outside []Ref `json:"outside,omitempty"`
+	// Served is what its server was when it was ended; nil where that is not
+	// known, and then nobody goes back to it.
+	Served *Served `json:"served,omitempty"`
 	// Going says that its removal has begun.
 	Going bool `json:"going,omitempty"`
 	// Archive holds what existed only in this datadir, in a form that can be
@@ -32,20 +35,43 @@ type Kept struct {
 
 const archiveNote = "what existed only here is in the archive, see its manifest.json; the rows of tables that existed only here are in this datadir alone"
 
-// Quarantine moves the old datadir, which the exchange left at new, to
-// old/<id>. It is idempotent, told by inode, and returns the new reference.
-// The shelves of its entries elsewhere belong to it from now on.
-func (p Place) Quarantine(id string, old Ref, shelves ...Ref) (Ref, error) {
-	ref, err := p.quarantine(id, old, shelves, time.Now(), func(string) {})
+// Served is what a server on a datadir was, once it was closed for good.
+type Served struct {
+	Executed string `json:"executed"`
+	UUID     string `json:"server_uuid"`
+	Source   string `json:"source"` // host:port that it replicated from
+	Version  string `json:"version"`
+}
+
+// Leaving is a datadir that goes into quarantine.
+type Leaving struct {
+	ID      string // of the rebuild
+	Old     Ref
+	Shelves []Ref // of its entries elsewhere, which belong to it from now on
+	Served  *Served
+	// For is the id of the quarantined datadir that is live now, in whose place
+	// the exchange has left this one; empty: it is at new.
+	For string
+}
+
+// Quarantine moves the old datadir to old/<id>, from where the exchange left
+// it. It is idempotent, told by inode, and returns the new reference. The label
+// of a datadir that is live again goes; the archive beside it stays with the
+// quarantine.
+func (p Place) Quarantine(l Leaving) (Ref, error) {
+	ref, err := p.quarantine(l, time.Now(), func(string) {})
 	if err != nil {
 		return Ref{}, fmt.Errorf("quarantine the old datadir: %w", err)
 	}
 	return ref, nil
 }
 
-func (p Place) quarantine(id string, old Ref, shelves []Ref, now time.Time, at func(point string)) (Ref, error) {
-	if !idPattern.MatchString(id) {
-		return Ref{}, fmt.Errorf("%q is not a rebuild id", id)
+func (p Place) quarantine(l Leaving, now time.Time, at func(point string)) (Ref, error) {
+	id, old := l.ID, l.Old
+	for _, name := range []string{id, l.For} {
+		if !idPattern.MatchString(name) && (name == id || name != "") {
+			return Ref{}, fmt.Errorf("%q is not a rebuild id", name)
+		}
 	}
 	if live, err := RefOf(p.Live.Path); err != nil || live.Same(old) {
 		return Ref{}, errors.Join(errors.New("the exchange has not taken place"), err)
@@ -61,7 +87,11 @@ func (p Place) quarantine(id string, old Ref, shelves []Ref, now time.Time, at f
 	}
 	defer shelf.Close()
 	want := Ref{Path: filepath.Join(shelf.Name(), id), Dev: old.Dev, Ino: old.Ino}
-	k := Kept{ID: id, Ref: want, Since: now.UTC().Truncate(time.Millisecond), Outside: shelves}
+	if err := inherit(shelf, l.For, id); err != nil {
+		return Ref{}, err
+	}
+	at("inherited")
+	k := Kept{ID: id, Ref: want, Since: now.UTC().Truncate(time.Millisecond), Outside: l.Shelves, Served: l.Served}
 	if k.Archive, err = archiveOf(shelf, id); err != nil {
 		return Ref{}, err
 	}
@@ -79,19 +109,52 @@ func (p Place) quarantine(id string, old Ref, shelves []Ref, now time.Time, at f
 	case !errors.Is(err, fs.ErrNotExist):
 		return Ref{}, err
 	default:
-		from, err := refAt(area, NameNew)
+		parent, name := area, NameNew
+		if l.For != "" {
+			parent, name = shelf, l.For
+		}
+		from, err := refAt(parent, name)
 		if err != nil {
 			return Ref{}, err
 		}
 		if !from.Same(old) {
 			return Ref{}, fmt.Errorf("%w: wanted %s, found %s", ErrOther, old, from)
 		}
-		if err := unix.Renameat2(int(area.Fd()), NameNew, int(shelf.Fd()), id, unix.RENAME_NOREPLACE); err != nil {
+		if err := unix.Renameat2(int(parent.Fd()), name, int(shelf.Fd()), id, unix.RENAME_NOREPLACE); err != nil {
 			return Ref{}, fmt.Errorf("rename %s to %s: %w", from.Path, want.Path, err)
 		}
 		at("moved")
 	}
+	if l.For != "" {
+		if err := unlabel(shelf, l.For); err != nil {
+			return Ref{}, err
+		}
+		at("unlabelled")
+	}
 	return want, errors.Join(shelf.Sync(), area.Sync())
+}
+
+// inherit gives the archive beside one old datadir to another.
+func inherit(shelf *os.File, from, id string) error {
+	if from == "" {
+		return nil
+	}
+	err := unix.Renameat2(int(shelf.Fd()), from+archiveSuffix, int(shelf.Fd()), id+archiveSuffix, unix.RENAME_NOREPLACE)
+	if err != nil && !errors.Is(err, unix.ENOENT) {
+		return fmt.Errorf("rename the archive of %s: %w", from, err)
+	}
+	return nil
+}
+
+// unlabel removes the label of a datadir that is not in quarantine any more.
+func unlabel(shelf *os.File, id string) error {
+	if there, err := refAt(shelf, id); !errors.Is(err, fs.ErrNotExist) {
+		return errors.Join(fmt.Errorf("%w: %s is still there", ErrOther, there), err)
+	}
+	if err := unix.Unlinkat(int(shelf.Fd()), id+".json", 0); err != nil && !errors.Is(err, unix.ENOENT) {
+		return fmt.Errorf("remove the label of %s: %w", id, err)
+	}
+	return nil
 }
 
 // writeLabel notes beside a quarantined datadir which one it is and since

@@ -157,7 +157,7 @@ func TestInvariant5ScatteredIsOldOrNew(t *testing.T) {
 			if b, err := os.ReadFile(filepath.Join(f.ext, "lab", NameOutside, NameOld, "r1", "gone.ibd")); err != nil || string(b) != "old lab/gone.ibd" {
 				t.Fatalf("an old tablespace that the copy has not is not kept: %q, %v", b, err)
 			}
-			_, err := f.p.Quarantine("r1", f.live, kept...)
+			_, err := f.p.Quarantine(Leaving{ID: "r1", Old: f.live, Shelves: kept})
 			must(t, err)
 			for i := range f.all {
 				must(t, f.all[i].Clear("r1"))
