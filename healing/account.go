@@ -40,6 +40,8 @@ func (g *gathering) account() {
 		g.f.Account = watchdog.AnswerOf(err.Error(), nil)
 	case err != nil:
 		g.f.Account = watchdog.AnswerOf("", err)
+	case g.anew: // a rollback brings its own password back
+		g.f.Account = watchdog.AnswerOf("", nil)
 	default:
 		g.f.Account = watchdog.AnswerOf(g.h.refused(g.ctx, source, g.f.Self, g.last != nil, g.person), nil)
 	}

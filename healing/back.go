@@ -26,8 +26,11 @@ const (
 func (r *rebuild) back(why error) error {
 	r.log.Error("going back to the old server", "step", r.j.Step, "reason", why)
 	outcome := errRolledBack
-	if r.j.at(watchdog.StepStop) {
+	switch {
+	case r.j.at(watchdog.StepStop):
 		outcome = errCancelled
+	case r.j.Old != "":
+		outcome = errForward
 	}
 	life, end := r.outliving()
 	defer end()
@@ -164,10 +167,8 @@ func (r *rebuild) ours(obs watchdog.Observation) error {
 	if obs.Writable() {
 		return fmt.Errorf("%w: it is writable", errTaken)
 	}
-	for _, src := range obs.Sources {
-		if src.User != r.j.Source.User {
-			return fmt.Errorf("%w: it replicates from %s as %s", errTaken, src.Address(), src.User)
-		}
+	if err := r.strangerSource(obs); err != nil {
+		return err
 	}
 	if len(obs.Attached) > 0 && !r.overridden("no-replicas-attached") {
 		return fmt.Errorf("%w: %d replicas are attached to it", errTaken, len(obs.Attached))

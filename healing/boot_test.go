@@ -227,3 +227,37 @@ func TestStartGuardHolds(t *testing.T) {
 	}
 	h.do(t, removeJournal(h.state), StartGuard(h.state, ""))
 }
+
+// TestFinishRollback: a rollback that the machine went away from is finished,
+// or undone, where the old datadir lies in quarantine; an older sidecar would
+// not understand its journal.
+func TestFinishRollback(t *testing.T) {
+	for _, c := range []struct {
+		step watchdog.Step
+		done bool
+		want string
+	}{
+		{watchdog.StepPreflight, true, "old"},
+		{watchdog.StepStop, false, "old"},
+		{watchdog.StepStop, true, "new"},
+		{watchdog.StepSwap, false, "new"},
+	} {
+		h := newHalf(t, c.step, c.done)
+		shelf := filepath.Join(filepath.Dir(h.j.Staged.Path), "old")
+		h.do(t, os.Mkdir(shelf, 0o700), os.Rename(h.j.Staged.Path, filepath.Join(shelf, "r0")))
+		h.j.Staged.Path = filepath.Join(shelf, "r0")
+		h.j.Old, h.j.Then, h.j.Record.Trigger = "r0", &datadir.Served{}, watchdog.TriggerRollback
+		h.save(t)
+		h.do(t, Finish(h.state, quiet()))
+		if got := h.live(t); got != c.want {
+			t.Errorf("%s, done %t: the %s data are live", c.step, c.done, got)
+		}
+		if j := h.load(t); j.Version != journalBack {
+			t.Errorf("%s: version %d", c.step, j.Version)
+		}
+		if _, err := os.Stat(filepath.Join(shelf, "r0", "which")); err != nil {
+			t.Errorf("%s: %v", c.step, err)
+		}
+		h.do(t, StartGuard(h.state, ""))
+	}
+}

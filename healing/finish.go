@@ -34,11 +34,16 @@ func (r *rebuild) conclude(err error) {
 		rec.Bytes = max(rec.Bytes, r.bytes)
 		rec.Ended = watchdog.StampOf(time.Now())
 		rec.Outcome = outcomeOf(err)
-		if rec.Drill() && rec.Outcome == watchdog.Healed {
+		switch {
+		case rec.Drill() && rec.Outcome == watchdog.Healed:
 			rec.Outcome = watchdog.Passed
+		case rec.Rollback():
+			rec.Outcome = rollbackOutcome(rec.Outcome)
 		}
 		if err != nil {
 			rec.Error = err.Error()
+		} else if rec.Rollback() {
+			rec.Error = r.wentBack()
 		}
 		if rec.Outcome == watchdog.Failed && !errors.Is(err, errTaken) {
 			switch {
@@ -215,6 +220,8 @@ func (r *rebuild) tidy(context.Context) error {
 		errs = append(errs, err)
 	case state == datadir.Done:
 		errs = append(errs, r.keepOld())
+	case r.j.Old != "":
+		// The old datadir is in quarantine, where it was.
 	case r.j.Staged.Ino != 0:
 		errs = append(errs, r.place.Discard(r.j.Staged), r.dropArchive())
 	case r.j.Stood == watchdog.StepStage:
@@ -244,7 +251,7 @@ func (r *rebuild) keepOld() error {
 	if r.j.whole() != nil {
 		old, shelves, left = shelves[0], shelves[1:], []datadir.Ref{r.j.Staged}
 	}
-	leaving := datadir.Leaving{ID: r.j.Record.ID, Old: old, Shelves: shelves}
+	leaving := datadir.Leaving{ID: r.j.Record.ID, Old: old, Shelves: shelves, Served: r.j.Leaves, For: r.j.Old}
 	if _, err := r.place.Quarantine(leaving); err != nil {
 		return err
 	}

@@ -24,7 +24,7 @@ const askDeadline = 10 * time.Second
 func (h *Healer) Gather(ctx context.Context, v watchdog.View, w watchdog.Wish) watchdog.Facts {
 	ctx, cancel := context.WithTimeout(ctx, 3*askDeadline+h.o.Policy.ErrantConfirm+logsTimeout)
 	defer cancel()
-	g := gathering{h: h, ctx: ctx, view: v, standing: watchdog.RoleOf(v, v.Self, h.o.Policy.Fresh), person: w.Manual}
+	g := gathering{h: h, ctx: ctx, view: v, standing: watchdog.RoleOf(v, v.Self, h.o.Policy.Fresh), anew: w.Rollback, person: w.Manual}
 	g.sets = h.o.Server
 	if g.f.Self = h.o.Server.Observe(ctx); !g.f.Self.Reachable {
 		g.sets = byPeer{h.o.Peers, g.standing.Primary}
@@ -45,6 +45,9 @@ func (h *Healer) Gather(ctx context.Context, v watchdog.View, w watchdog.Wish) w
 	g.scatteredThere()
 	g.space()
 	g.contents()
+	if w.Rollback {
+		g.aside()
+	}
 	return g.f
 }
 
@@ -72,6 +75,7 @@ type gathering struct {
 	at        datadir.Place
 	variables map[string]string
 	scattered []string
+	anew      bool // nothing counts that was found a while ago
 	person    bool // who may have mended what was refused a while ago
 	f         watchdog.Facts
 }

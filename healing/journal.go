@@ -27,6 +27,7 @@ const (
 	journalFlat    = 1
 	journalOutside = 2 // with Outside
 	journalWider   = 3 // with the datadir itself, or single tablespaces, among them; a drill; a new server_uuid
+	journalBack    = 4 // a rollback: an older one would throw the old datadir away like a copy
 )
 
 // Journal is where a rebuild stands: one small file, replaced atomically and
@@ -53,6 +54,13 @@ type Journal struct {
 	Staging  string          `json:"staging"` // rebuild.staging_dir as it was
 	Program  service.Program `json:"program"` // how mysqld is run
 	PIDFile  string          `json:"pid_file"`
+
+	// Old is the id of the quarantined datadir that a rollback goes back to:
+	// Staged is that one then, and Then what its server was.
+	Old  string          `json:"old,omitempty"`
+	Then *datadir.Served `json:"then,omitempty"`
+	// Leaves is what the live server was, once it was closed for good.
+	Leaves *datadir.Served `json:"leaves,omitempty"`
 
 	// Outside are the directories elsewhere that belong to the data.
 	Outside []datadir.Outside `json:"outside,omitempty"`
@@ -87,6 +95,9 @@ func (j *Journal) save(stateDir string, now time.Time) error {
 	}
 	if j.Record.Drill() || j.NewUUID != "" || j.whole() != nil || slices.ContainsFunc(j.Outside, func(o datadir.Outside) bool { return o.Scattered }) {
 		j.Version = journalWider
+	}
+	if j.Record.Rollback() {
+		j.Version = journalBack
 	}
 	j.Time = watchdog.StampOf(now)
 	b, err := json.MarshalIndent(j, "", "  ")
@@ -155,8 +166,8 @@ func loadJournal(stateDir string) (*Journal, error) {
 	if err := json.Unmarshal(b, j); err != nil {
 		return nil, fmt.Errorf("the journal %s is damaged (%w): nothing is done until a person has looked at the datadirs and removed it", journalPath(stateDir), err)
 	}
-	if j.Version < journalFlat || j.Version > journalWider {
-		return nil, fmt.Errorf("the journal %s has version %d, this resilver writes up to %d: run the resilver that wrote it", journalPath(stateDir), j.Version, journalWider)
+	if j.Version < journalFlat || j.Version > journalBack {
+		return nil, fmt.Errorf("the journal %s has version %d, this resilver writes up to %d: run the resilver that wrote it", journalPath(stateDir), j.Version, journalBack)
 	}
 	return j, nil
 }

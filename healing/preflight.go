@@ -120,7 +120,7 @@ func (r *rebuild) guards(ctx context.Context, matters func(watchdog.Guard) bool)
 	deadline := time.Now().Add(guardPatience)
 	for {
 		view := r.h.o.Cluster.View()
-		facts := r.h.Gather(ctx, view, watchdog.Wish{From: r.from})
+		facts := r.h.Gather(ctx, view, watchdog.Wish{From: r.from, Rollback: r.j.Record.Rollback()})
 		if ctx.Err() != nil { // whoever ended it is why, not what could not be asked any more
 			return facts, context.Cause(ctx)
 		}
@@ -148,7 +148,7 @@ func (r *rebuild) guards(ctx context.Context, matters func(watchdog.Guard) bool)
 func (r *rebuild) input(view watchdog.View, facts *watchdog.Facts) watchdog.Input {
 	in := watchdog.Input{
 		View: view, Lease: r.h.o.Leases.State(), Policy: r.h.o.Policy, Facts: facts,
-		Wish:     watchdog.Wish{Manual: r.manual, Drill: r.j.Record.Drill(), From: r.j.Record.Donor, Method: r.only, Override: r.j.Override},
+		Wish:     watchdog.Wish{Manual: r.manual, Drill: r.j.Record.Drill(), Rollback: r.j.Record.Rollback(), From: r.j.Record.Donor, Method: r.only, Override: r.j.Override},
 		Holding:  r.j.Record.ID,
 		Underway: !r.j.at(watchdog.StepPreflight),
 	}

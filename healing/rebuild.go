@@ -62,6 +62,8 @@ type rebuild struct {
 	facts    watchdog.Facts   // that preflight went by
 	trail    archive.Trail    // of the live server, as it was last looked at
 	archived archive.Manifest // the transactions that only this node has, and the archive too
+	leaves   datadir.Served   // the live server, as the rules of stop saw it last
+	replica  string           // after a rollback: what its replication does
 
 	mu    sync.Mutex
 	gone  bool // the lease is known to be over
@@ -95,7 +97,10 @@ func copying() []step {
 // The steps from stop on go forward, or back as a whole (see back). They do
 // not end with the process, but for verify: in each of the others the replica
 // is away, and they are short.
-func critical() []step {
+func (r *rebuild) critical() []step {
+	if r.j.Record.Rollback() {
+		return wayBack()
+	}
 	return []step{
 		{watchdog.StepStop, 30 * time.Minute, (*rebuild).stop},
 		{watchdog.StepSwap, 0, (*rebuild).swap},
@@ -111,12 +116,17 @@ func (r *rebuild) run() {
 		r.finish(r.drill())
 		return
 	}
-	err := r.copySteps(r.ctx)
+	var err error
+	if r.j.Record.Rollback() {
+		err = r.steps(r.ctx, beforeBack())
+	} else {
+		err = r.copySteps(r.ctx)
+	}
 	if err == nil {
 		err = r.commit()
 	}
 	if err == nil {
-		err = r.forward(critical())
+		err = r.forward(r.critical())
 	}
 	r.finish(err)
 }

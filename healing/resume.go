@@ -31,7 +31,7 @@ func (h *Healer) Resume() error {
 			return err
 		}
 	}
-	r := &rebuild{h: h, j: *j, bytes: j.Record.Bytes, manual: j.Record.Trigger == watchdog.TriggerManual}
+	r := &rebuild{h: h, j: *j, bytes: j.Record.Bytes, manual: j.Record.Trigger == watchdog.TriggerManual || j.Record.Rollback()}
 	if err := h.claim(r); err != nil {
 		return err
 	}
@@ -104,7 +104,7 @@ func (r *rebuild) goOn() error {
 // ahead are the steps still to be done: from the journalled one on, or after
 // it where it was done.
 func (r *rebuild) ahead() []step {
-	todo := critical()
+	todo := r.critical()
 	i := slices.IndexFunc(todo, func(s step) bool { return s.name == r.j.Step })
 	if r.j.Done {
 		i++

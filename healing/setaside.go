@@ -45,7 +45,7 @@ func (r *rebuild) setAside(ctx context.Context) error {
 func (r *rebuild) nothingLost(ctx context.Context, rules func(context.Context) error) error {
 	err := r.subsets(ctx, rules)
 	var only *onlyHereError
-	if !r.h.o.Policy.Archive || !errors.As(err, &only) {
+	if !r.h.o.Policy.Archive || r.j.Old != "" || !errors.As(err, &only) {
 		return err
 	}
 	if err := r.archive(ctx, r.trail, only.set); err != nil {
@@ -86,7 +86,7 @@ func shortSet(set string) string {
 	if len(set) <= most {
 		return set
 	}
-	return set[:strings.LastIndexByte(set[:most], ',')+1] + "…"
+	return set[:strings.LastIndexAny(set[:most], ",:")+1] + "…"
 }
 
 // dropArchive removes what was archived of a datadir that stays in its place.

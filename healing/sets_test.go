@@ -36,34 +36,38 @@ var errNoAnswer = errors.New("no answer")
 func TestTrapR6RulesOfStop(t *testing.T) {
 	const (
 		only   = "this node holds transactions that neither the copy nor the primary has: "
-		purged = "the primary has purged logs that the copy would need: "
+		purged = "the primary has purged logs that the new server would need: "
 		beyond = "the copy has transactions that the primary does not have: "
 		donor  = "the copy may have transactions of the donor that the primary does not have: "
 	)
 	for name, c := range map[string]struct {
 		own, copied, archived, executed, purged string
 		donated                                 string // by a donor whose copy does not say what it wrote itself
+		old                                     string // the rebuild whose datadir a rollback brings back
 		want                                    string
 	}{
-		"nothing is lost":                  {own: "ab", copied: "abc", executed: "abcd", purged: "ab"},
-		"the copy is behind this node":     {own: "abc", copied: "ab", executed: "abc", purged: "a"},
-		"only here":                        {own: "abx", copied: "ab", executed: "abc", purged: "a", want: only + "x"},
-		"only here, and archived":          {own: "abx", copied: "ab", archived: "x", executed: "abc", purged: "a"},
-		"only here, one archived":          {own: "abxy", copied: "ab", archived: "x", executed: "abc", purged: "a", want: only + "y"},
-		"the copy has it, the primary not": {own: "abx", copied: "abx", executed: "abc", purged: "a", want: beyond + "x"},
-		"purged since the copy":            {own: "ab", copied: "ab", executed: "abcd", purged: "abc", want: purged + "c"},
-		"purged, and this node has it":     {own: "abc", copied: "ab", executed: "abcd", purged: "abc", want: purged + "c"},
-		"the donor was errant":             {own: "ab", copied: "abe", executed: "abcd", purged: "a", want: beyond + "e"},
-		"the donor has it, the copy may":   {own: "ab", copied: "ab", donated: "abcs", executed: "abcd", purged: "a", want: donor + "s"},
-		"the donor is ahead of its copy":   {own: "ab", copied: "ab", donated: "abcd", executed: "abcd", purged: "a"},
-		"the donor's cannot be asked":      {own: "ab", copied: "ab", donated: "?", executed: "abcd", purged: "a", want: errNoAnswer.Error()},
-		"another primary never had it":     {own: "ab", copied: "abc", executed: "abd", purged: "a", want: beyond + "c"},
-		"this node cannot be asked":        {own: "?", copied: "ab", executed: "abc", purged: "a", want: errNoAnswer.Error()},
-		"what is purged cannot be asked":   {own: "ab", copied: "ab", executed: "abc", purged: "?", want: errNoAnswer.Error()},
-		"the copy cannot be asked":         {own: "ab", copied: "?", executed: "abc", purged: "", want: errNoAnswer.Error()},
+		"nothing is lost":                    {own: "ab", copied: "abc", executed: "abcd", purged: "ab"},
+		"the copy is behind this node":       {own: "abc", copied: "ab", executed: "abc", purged: "a"},
+		"only here":                          {own: "abx", copied: "ab", executed: "abc", purged: "a", want: only + "x"},
+		"only here, and archived":            {own: "abx", copied: "ab", archived: "x", executed: "abc", purged: "a"},
+		"only here, one archived":            {own: "abxy", copied: "ab", archived: "x", executed: "abc", purged: "a", want: only + "y"},
+		"the copy has it, the primary not":   {own: "abx", copied: "abx", executed: "abc", purged: "a", want: beyond + "x"},
+		"purged since the copy":              {own: "ab", copied: "ab", executed: "abcd", purged: "abc", want: purged + "c"},
+		"purged, and this node has it":       {own: "abc", copied: "ab", executed: "abcd", purged: "abc", want: purged + "c"},
+		"the donor was errant":               {own: "ab", copied: "abe", executed: "abcd", purged: "a", want: beyond + "e"},
+		"the donor has it, the copy may":     {own: "ab", copied: "ab", donated: "abcs", executed: "abcd", purged: "a", want: donor + "s"},
+		"the donor is ahead of its copy":     {own: "ab", copied: "ab", donated: "abcd", executed: "abcd", purged: "a"},
+		"the donor's cannot be asked":        {own: "ab", copied: "ab", donated: "?", executed: "abcd", purged: "a", want: errNoAnswer.Error()},
+		"another primary never had it":       {own: "ab", copied: "abc", executed: "abd", purged: "a", want: beyond + "c"},
+		"the old server had it before":       {own: "ab", copied: "abe", executed: "abcd", purged: "a", old: "r0"},
+		"the old server lacks what is gone":  {own: "ab", copied: "a", executed: "abcd", purged: "ab", old: "r0", want: "the primary has purged logs that the old server would need: b"},
+		"the old server and what this wrote": {own: "abx", copied: "a", executed: "ab", purged: "a", old: "r0", want: only + "x"},
+		"this node cannot be asked":          {own: "?", copied: "ab", executed: "abc", purged: "a", want: errNoAnswer.Error()},
+		"what is purged cannot be asked":     {own: "ab", copied: "ab", executed: "abc", purged: "?", want: errNoAnswer.Error()},
+		"the copy cannot be asked":           {own: "ab", copied: "?", executed: "abc", purged: "", want: errNoAnswer.Error()},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := &rebuild{j: Journal{Executed: c.copied}, archived: archive.Manifest{GTIDs: c.archived}, donated: c.donated}
+			r := &rebuild{j: Journal{Executed: c.copied, Old: c.old}, archived: archive.Manifest{GTIDs: c.archived}, donated: c.donated}
 			err := r.rules(t.Context(), letters{}, c.own, 2, watchdog.Observation{Executed: c.executed, Purged: c.purged})
 			got := ""
 			if err != nil {

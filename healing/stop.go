@@ -57,6 +57,9 @@ func (r *rebuild) stop(ctx context.Context) error {
 	if err := r.closed.Check(ctx); err != nil {
 		return err
 	}
+	if err := r.note(func(j *Journal) { j.Leaves = &r.leaves }); err != nil {
+		return err
+	}
 	// Every check has passed.
 	r.h.o.Failpoint("stop.ending")
 	return r.end(ctx)
@@ -113,6 +116,7 @@ func (r *rebuild) subsetsNow(ctx context.Context) error {
 		return err
 	}
 	r.trail = r.trailOf(obs, primary.Observation, server)
+	r.leaves = datadir.Served{Executed: obs.Executed, UUID: obs.ServerUUID, Source: r.j.sourceAddress(), Version: obs.Version}
 	return r.rules(ctx, server, own, obs.ServerID, primary.Observation)
 }
 
@@ -137,10 +141,13 @@ func (r *rebuild) rules(ctx context.Context, sets arithmetic, own string, id uin
 		broken string
 		diff   func() (string, error)
 	}{
-		{"the primary has purged logs that the copy would need", func() (string, error) {
+		{"the primary has purged logs that " + r.j.incoming() + " would need", func() (string, error) {
 			return sets.GTIDSubtract(ctx, primary.Purged, r.j.Executed)
 		}},
 		{"the copy has transactions that the primary does not have", func() (string, error) {
+			if r.j.Old != "" {
+				return "", nil // it had them before, and a person wants it as it was
+			}
 			return sets.GTIDBeyond(ctx, r.j.Executed, id, primary)
 		}},
 		{"the copy may have transactions of the donor that the primary does not have", func() (string, error) {

@@ -18,7 +18,9 @@ var standing = []string{"server", "role-known", "not-primary", "no-replicas-atta
 // still asks the guards about everybody else once more, and finds the process
 // anew: mysqld may have been restarted during the copy, or have died.
 func (r *rebuild) still(ctx context.Context) (dead bool, err error) {
-	facts, err := r.guards(ctx, func(g watchdog.Guard) bool { return slices.Contains(standing, g.ID) })
+	facts, err := r.guards(ctx, func(g watchdog.Guard) bool {
+		return slices.Contains(standing, g.ID) || r.j.Old != "" && g.ID != "paused"
+	})
 	if err == nil {
 		err = r.stillLetIn(ctx, facts)
 	}
@@ -62,6 +64,9 @@ func (r *rebuild) still(ctx context.Context) (dead bool, err error) {
 // will use: whoever has changed it meanwhile, or whose server has died with
 // what it had stored, does not change that.
 func (r *rebuild) stillLetIn(ctx context.Context, facts watchdog.Facts) error {
+	if r.j.Record.Rollback() {
+		return nil // it attaches nothing: the old server has its own password
+	}
 	why, source := "", r.j.Source
 	if facts.Down == nil {
 		why = refusedReceiver(facts.Self)

@@ -49,14 +49,14 @@ func (r *rebuild) answers(ctx context.Context) error {
 			}
 		}
 		if deaths := max(died, status.Deaths); deaths >= quickDeaths {
-			return fmt.Errorf("the new server died %d times: %s", deaths, status.LastExit)
+			return fmt.Errorf("%s died %d times: %s", r.j.incoming(), deaths, status.LastExit)
 		}
 		if err != nil {
 			r.log.Debug("manager of mysqld", "error", err)
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("the new server does not answer: %s: %w", obs.Err, context.Cause(ctx))
+			return fmt.Errorf("%s does not answer: %s: %w", r.j.incoming(), obs.Err, context.Cause(ctx))
 		case <-time.After(10 * time.Millisecond): // the replica is away
 		}
 	}

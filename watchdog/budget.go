@@ -9,7 +9,7 @@ import (
 // time and not given back; node is empty for the whole cluster.
 func Charged(history []Record, node string, since time.Time) int {
 	n := 0
-	for _, r := range withoutDrills(history) {
+	for _, r := range copying(history) {
 		if (node == "" || r.Node == node) && !r.Untouched && r.Started.After(since) {
 			n++
 		}
@@ -23,7 +23,7 @@ func Charged(history []Record, node string, since time.Time) int {
 func CooldownUntil(history []Record, node string, base time.Duration) time.Time {
 	var last time.Time
 	wait := base
-	for _, r := range withoutDrills(history) {
+	for _, r := range copying(history) {
 		if r.Node != node || r.Ended.IsZero() || r.Outcome == Cancelled {
 			continue
 		}

@@ -28,6 +28,7 @@ type Wish struct {
 	// judgement (mode, broken-long-enough, fixable-by-rebuild, size) pass.
 	Manual   bool
 	Drill    bool     // a copy that is rehearsed and never goes live
+	Rollback bool     // no copy: the datadir that the last rebuild set aside
 	From     string   // the donor
 	Method   string   // the method, and no other
 	Override []string // ids of the guards that may fail, where that is allowed at all
@@ -49,6 +50,9 @@ func (in Input) method() string {
 // Decide says which rung of the ladder is due and whether every guard lets
 // it be climbed. It is pure; with the same input it says the same.
 func Decide(in Input, now time.Time) Decision {
+	if in.Rollback {
+		return decideRollback(in, now)
+	}
 	standing := RoleOf(in.View, in.View.Self, in.Policy.Fresh)
 	d := Decision{Rung: rungFor(in)}
 	d.Donors = judgeDonors(in, standing)

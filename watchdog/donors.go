@@ -185,7 +185,7 @@ func backuping(l LeaseState, node string) string {
 // failed nor one that passed since.
 func failedLast(in Input, donor string) bool {
 	for _, r := range in.Lease.History {
-		if r.Node == in.View.Self && !r.Ended.IsZero() && !r.Drill() {
+		if r.Node == in.View.Self && !r.Ended.IsZero() && Copies(r.Trigger) {
 			return r.Donor == donor && r.Outcome == Failed
 		}
 	}

@@ -56,9 +56,9 @@ func LastDrill(history []Record, node string) *Record {
 	return &history[i]
 }
 
-// withoutDrills is history as budgets and cooldown see it.
-func withoutDrills(history []Record) []Record {
-	return slices.DeleteFunc(slices.Clone(history), func(r Record) bool { return r.Drill() })
+// copying is history as budgets and cooldown see it.
+func copying(history []Record) []Record {
+	return slices.DeleteFunc(slices.Clone(history), func(r Record) bool { return !Copies(r.Trigger) })
 }
 
 // drill is the guard of drills alone, in the place of those about the fault.

@@ -15,6 +15,7 @@ type Facts struct {
 	Errant     Answer // GTIDs of this node that the primary does not have
 	Archive    Answer // why these cannot be archived; asked only where the policy is to
 	Local      Local  // what was made by SQL here alone
+	Aside      Aside  // what a rollback would go back to; asked for one alone
 	Free       int64  // bytes free where the copy goes
 	Need       int64  // bytes that must be free: the donor's data and the reserve
 	SpaceAt    string // " in " that place, where it is not beside the datadir

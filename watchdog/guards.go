@@ -160,6 +160,13 @@ func (d *Down) words() string {
 }
 
 func (g *guards) cluster() {
+	g.lease()
+	b := g.in.Lease.Breaker
+	g.add("breaker", !b.Open, openClosed(b.Open), "closed", "only a person's `resilver ack` closes it: "+b.Reason, true)
+	g.keepServing()
+}
+
+func (g *guards) lease() {
 	l := g.in.Lease
 	if !l.Quorum {
 		g.unknown("lease", "free", ErrNoQuorum.Error(), false)
@@ -173,9 +180,9 @@ func (g *guards) cluster() {
 		}
 		g.add("lease", held == "free", held, "free", held, false)
 	}
-	reason := l.Breaker.Reason
-	g.add("breaker", !l.Breaker.Open, openClosed(l.Breaker.Open), "closed",
-		"only a person's `resilver ack` closes it: "+reason, true)
+}
+
+func (g *guards) keepServing() {
 	serving := g.serving()
 	g.add("keep-serving", len(serving) >= g.in.Policy.KeepServing, orNone(serving), fmt.Sprintf("at least %d others", g.in.Policy.KeepServing),
 		"too few healthy nodes would remain", true)

@@ -67,14 +67,7 @@ func (g *guards) facts() {
 	if f == nil {
 		return
 	}
-	if f.PrimaryErr != "" {
-		g.unknown("primary-alive", "alive and writable", f.PrimaryErr, false)
-	} else if f.Primary != nil {
-		o := f.Primary.Observation
-		g.add("primary-alive", o.Writable(), fmt.Sprintf("reachable %t, writable %t", o.Reachable, o.Writable()), "alive and writable", "the primary's own sidecar does not find it writable", false)
-	} else {
-		g.unknown("primary-alive", "alive and writable", "no primary is known", false)
-	}
+	g.primaryAlive()
 	g.errant()
 	g.local()
 	g.answer("staging-place", f.Staging, "beside the datadir, exchangeable with it", false)
@@ -93,6 +86,19 @@ func (g *guards) facts() {
 			"too little room for a copy beside the live data", false)
 	}
 	g.versions()
+}
+
+func (g *guards) primaryAlive() {
+	const id, want = "primary-alive", "alive and writable"
+	switch f := g.in.Facts; {
+	case f.PrimaryErr != "":
+		g.unknown(id, want, f.PrimaryErr, false)
+	case f.Primary != nil:
+		o := f.Primary.Observation
+		g.add(id, o.Writable(), fmt.Sprintf("reachable %t, writable %t", o.Reachable, o.Writable()), want, "the primary's own sidecar does not find it writable", false)
+	default:
+		g.unknown(id, want, "no primary is known", false)
+	}
 }
 
 // errant: what only this node has is left to a person, or can be archived.
@@ -114,7 +120,7 @@ func (g *guards) errant() {
 // local: what was made here alone does not come back with the copy. That is no
 // obstacle, because all of it is kept in the old datadir, but said.
 func (g *guards) local() {
-	const id, want, most = "local-objects", "known", 20
+	const id, want = "local-objects", "known"
 	f := g.in.Facts
 	switch l := f.Local; {
 	case f.Down != nil:
@@ -122,11 +128,7 @@ func (g *guards) local() {
 	case !l.Asked || l.Err != "":
 		g.unknown(id, want, orText(l.Err), true)
 	default:
-		value := orNone(l.Objects[:min(len(l.Objects), most)])
-		if more := len(l.Objects) - most; more > 0 {
-			value += fmt.Sprintf(" and %d more", more)
-		}
-		g.add(id, true, value, want, "", true)
+		g.add(id, true, firstOf(l.Objects), want, "", true)
 	}
 }
 

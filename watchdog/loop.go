@@ -23,7 +23,7 @@ type Gatherer interface {
 
 // Order is a rebuild that was decided on.
 type Order struct {
-	Trigger  string // auto | manual | drill | backup
+	Trigger  string // auto | manual | drill | backup | rollback
 	By       string
 	Cause    Cause
 	Decision Decision

@@ -80,7 +80,7 @@ type Archive struct {
 type Record struct {
 	ID            string     `json:"id"`
 	Node          string     `json:"node"`
-	Trigger       string     `json:"trigger"` // auto | manual | drill | backup
+	Trigger       string     `json:"trigger"` // auto | manual | drill | backup | rollback
 	By            string     `json:"by"`
 	Cause         Cause      `json:"cause"`
 	Donor         string     `json:"donor"`

@@ -44,13 +44,19 @@ func (s *state) release(c command) answer {
 		}
 		return answer{Code: codeStale}
 	}
-	node, critical, drill := s.Lease.Holder, s.Lease.Phase == watchdog.PhaseCritical, watchdog.Drill(s.Lease.Trigger)
+	node, critical, trigger := s.Lease.Holder, s.Lease.Phase == watchdog.PhaseCritical, s.Lease.Trigger
 	s.end(*c.Record)
 	rec := c.Record
-	if drill {
+	if watchdog.Drill(trigger) {
 		return answer{Code: codeOK}
 	}
 	switch {
+	case trigger == watchdog.TriggerRollback && rec.Outcome == watchdog.RolledBack:
+		// Else the next rebuild would bring back at once what a person has
+		// taken out of service.
+		s.open(fmt.Sprintf("a person has rolled %s back: %s", node, cut(rec.Error)))
+	case trigger == watchdog.TriggerRollback && rec.Outcome == watchdog.Failed && critical:
+		s.open(fmt.Sprintf("a person's rollback of %s failed: %s", node, cut(rec.Error)))
 	case rec.Outcome == watchdog.RolledBack:
 		s.open(fmt.Sprintf("the rebuild of %s was rolled back: %s", node, cut(rec.Error)))
 	case rec.Outcome == watchdog.Failed && critical && !rec.Untouched:
@@ -69,7 +75,7 @@ func (s *state) openAfterFailures(node string) {
 // lastFailed says that the newest ended record of the node is a failure.
 func (s *state) lastFailed(node string) bool {
 	for _, r := range s.History {
-		if r.Node == node && r.Outcome != "" && !r.Drill() {
+		if r.Node == node && r.Outcome != "" && watchdog.Copies(r.Trigger) {
 			return r.Outcome == watchdog.Failed || r.Outcome == watchdog.RolledBack
 		}
 	}

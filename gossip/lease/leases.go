@@ -29,7 +29,7 @@ func (n *Node) Acquire(ctx context.Context, req watchdog.Request) (watchdog.Leas
 	if req.ID == "" {
 		return nil, errors.New("acquire lease: no rebuild id")
 	}
-	if req.Donor == "" || req.Donor == n.opts.Name {
+	if (req.Donor == "" || req.Donor == n.opts.Name) && req.Trigger != watchdog.TriggerRollback {
 		return nil, &watchdog.Refusal{Guard: "donor", Reason: "the donor must be another node"}
 	}
 	if h := n.holding(req.ID); h != nil && h.usable() {

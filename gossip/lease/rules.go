@@ -53,11 +53,14 @@ func (s *state) refusal(node string, req *watchdog.Request) *watchdog.Refusal {
 			s.Lease.Holder, s.Lease.ID, s.Lease.Donor, s.Lease.Phase)
 	case slices.ContainsFunc(s.History, func(r watchdog.Record) bool { return r.ID == req.ID && !again(r, node) }):
 		return no("lease", "rebuild %s has already ended", req.ID)
-	case req.Donor == "" || req.Donor == node:
+	case (req.Donor == "" || req.Donor == node) && req.Trigger != watchdog.TriggerRollback:
 		return no("donor", "the donor must be another node")
 	}
 	if p := s.pauseOf(node); p != nil {
 		return no("paused", "by %s: %s", p.By, p.Reason)
+	}
+	if req.Trigger == watchdog.TriggerRollback {
+		return nil // a person's, and it copies nothing
 	}
 	drill := watchdog.Drill(req.Trigger)
 	if !over("breaker") {
@@ -144,11 +147,11 @@ func (s *state) open(reason string) {
 	s.Breaker = watchdog.Breaker{Open: true, Reason: reason, Since: s.stamp()}
 }
 
-// begin charges the budgets, but for a drill, and starts the record.
+// begin charges the budgets, where it copies, and starts the record.
 func (s *state) begin(node string, req *watchdog.Request) {
 	dayAgo := s.Clock - (24 * time.Hour).Milliseconds()
 	s.Charges = slices.DeleteFunc(s.Charges, func(c charge) bool { return c.At <= dayAgo })
-	if !watchdog.Drill(req.Trigger) {
+	if watchdog.Copies(req.Trigger) {
 		s.Charges = append(s.Charges, charge{s.Lease.Token, node, s.Clock})
 	}
 	if n := len(s.Charges) - maxCharges; n > 0 {
@@ -202,12 +205,16 @@ func (s *state) amend(token uint64, rec watchdog.Record) watchdog.Record {
 }
 
 // count keeps the node's failures in a row. A drill is none of them, however
-// it ended.
+// it ended, nor is a rollback.
 func (s *state) count(rec watchdog.Record) {
-	if rec.Drill() {
+	l := s.Nodes[rec.Node]
+	if rec.Rollback() && rec.Outcome == watchdog.RolledBack && l.Healed != nil {
+		l.Healed = nil // what that rebuild healed is to be expected again
+		s.Nodes[rec.Node] = l
+	}
+	if !watchdog.Copies(rec.Trigger) {
 		return
 	}
-	l := s.Nodes[rec.Node]
 	switch rec.Outcome {
 	case watchdog.Healed:
 		cause := rec.Cause

@@ -79,6 +79,12 @@ func (c *Client) Status(ctx context.Context) (Status, error) { return get[Status
 // Plan returns what the node would do now.
 func (c *Client) Plan(ctx context.Context) (Plan, error) { return get[Plan](ctx, c, "plan") }
 
+// PlanRollback returns whether a rollback would be let begin, and where it
+// would go.
+func (c *Client) PlanRollback(ctx context.Context) (Plan, error) {
+	return get[Plan](ctx, c, "plan?rollback")
+}
+
 // Lease returns the node's copy of the raft machine.
 func (c *Client) Lease(ctx context.Context) (Lease, error) { return get[Lease](ctx, c, "lease") }
 
@@ -103,6 +109,13 @@ func (c *Client) Drill(ctx context.Context, r RebuildRequest) (RebuildAnswer, er
 func (c *Client) Backup(ctx context.Context, r RebuildRequest) (RebuildAnswer, error) {
 	var out RebuildAnswer
 	return out, c.post(ctx, "backup", r, &out)
+}
+
+// Rollback asks for the way back to the datadir that the last rebuild set
+// aside, and returns with the grant.
+func (c *Client) Rollback(ctx context.Context, r RebuildRequest) (RebuildAnswer, error) {
+	var out RebuildAnswer
+	return out, c.post(ctx, "rollback", r, &out)
 }
 
 // Cancel ends the node's rebuild.

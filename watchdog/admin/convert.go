@@ -67,7 +67,7 @@ func leaseOf(h *watchdog.Holding) *LeaseStatus {
 	if h == nil {
 		return nil
 	}
-	return &LeaseStatus{Holder: h.Holder, Donor: h.Donor, Token: h.Token, Phase: h.Phase, ID: h.ID, Trigger: Text(h.Trigger), Since: h.Since}
+	return &LeaseStatus{Holder: h.Holder, Donor: Text(h.Donor), Token: h.Token, Phase: h.Phase, ID: h.ID, Trigger: Text(h.Trigger), Since: h.Since}
 }
 
 func pauseOf(p watchdog.Pause) PauseStatus {

@@ -14,12 +14,14 @@ import (
 // idempotent: nothing to do is no error.
 type Daemon interface {
 	Status(ctx context.Context) (Status, error)
-	Plan(ctx context.Context) (Plan, error)
+	// Plan says what would be done now; with rollback, whether a person's
+	// rollback would be let begin, and where it would go.
+	Plan(ctx context.Context, rollback bool) (Plan, error)
 	// History returns the outcomes, newest first.
 	History(ctx context.Context) ([]watchdog.Record, error)
 	Lease(ctx context.Context) (watchdog.LeaseState, error)
 	// Rebuild returns when the lease is granted, or a guard refused. It is a
-	// drill or a backup where the request's Trigger says so.
+	// drill, a backup or a rollback where the request's Trigger says so.
 	Rebuild(ctx context.Context, r RebuildRequest) (RebuildAnswer, error)
 	// Cancel ends this node's rebuild, before its stop.
 	Cancel(ctx context.Context, by string) error
@@ -36,14 +38,14 @@ type RebuildRequest struct {
 	Override []string `json:"override"` // ids of guards that may fail
 	To       string   `json:"to"`       // of a backup: the directory to leave it in
 	By       string   `json:"-"`        // the server fills it in, and what it is, by its route
-	Trigger  string   `json:"-"`        // manual | drill | backup
+	Trigger  string   `json:"-"`        // manual | drill | backup | rollback
 }
 
 // RebuildAnswer is the grant.
 type RebuildAnswer struct {
 	ID     string `json:"id"`
-	Donor  string `json:"donor"`
-	Method string `json:"method"`
+	Donor  Text   `json:"donor"`
+	Method Text   `json:"method"`
 	Token  uint64 `json:"token"`
 }
 

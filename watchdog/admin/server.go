@@ -123,7 +123,9 @@ func (s *Server) routes() http.Handler {
 	}
 
 	look("/v1/status", func(r *http.Request, _ string) (any, error) { return d.Status(r.Context()) })
-	weigh("/v1/plan", func(r *http.Request, _ string) (any, error) { return d.Plan(r.Context()) })
+	weigh("/v1/plan", func(r *http.Request, _ string) (any, error) {
+		return d.Plan(r.Context(), r.URL.Query().Has("rollback"))
+	})
 	look("/v1/history", func(r *http.Request, _ string) (any, error) {
 		records, err := d.History(r.Context())
 		return recordsOf(records), err
@@ -135,6 +137,7 @@ func (s *Server) routes() http.Handler {
 	act("/v1/rebuild", weighRoute, s.rebuild(watchdog.TriggerManual))
 	act("/v1/drill", weighRoute, s.rebuild(watchdog.TriggerDrill))
 	act("/v1/backup", weighRoute, s.rebuild(watchdog.TriggerBackup))
+	act("/v1/rollback", weighRoute, s.rebuild(watchdog.TriggerRollback))
 	act("/v1/cancel", quickRoute, func(r *http.Request, by string) (any, error) { return done{}, d.Cancel(r.Context(), by) })
 	act("/v1/pause", quickRoute, s.pause)
 	act("/v1/resume", quickRoute, s.resume)
@@ -156,6 +159,9 @@ func (s *Server) rebuild(trigger string) handler {
 		}
 		if backup := trigger == watchdog.TriggerBackup; backup != (req.To != "") {
 			return nil, Usage("a backup, and nothing else, needs the directory to leave it in")
+		}
+		if trigger == watchdog.TriggerRollback && req.From+req.Method != "" {
+			return nil, Usage("a rollback copies nothing: it has neither donor nor method")
 		}
 		req.By, req.Trigger = by, trigger
 		answer, err := s.o.Daemon.Rebuild(r.Context(), req)

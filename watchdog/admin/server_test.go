@@ -57,9 +57,12 @@ func (d *daemon) Status(ctx context.Context) (Status, error) {
 	}
 	return d.status, d.note("status")
 }
-func (d *daemon) Plan(ctx context.Context) (Plan, error) {
+func (d *daemon) Plan(ctx context.Context, rollback bool) (Plan, error) {
 	deadline, _ := ctx.Deadline()
 	d.given = time.Until(deadline)
+	if rollback {
+		return d.plan, d.note("plan of a rollback")
+	}
 	return d.plan, d.note("plan")
 }
 func (d *daemon) History(context.Context) ([]watchdog.Record, error) {
@@ -151,6 +154,10 @@ func TestRequestsReachTheDaemon(t *testing.T) {
 			_, err := c.Drill(ctx, RebuildRequest{})
 			return err
 		},
+		fmt.Sprintf("rebuild {From: Method: Override:[local-objects] To: By:%s Trigger:rollback}", me): func() error {
+			_, err := c.Rollback(ctx, RebuildRequest{Override: []string{"local-objects"}})
+			return err
+		},
 		fmt.Sprintf("rebuild {From: Method: Override:[] To:/backups By:%s Trigger:backup}", me): func() error {
 			_, err := c.Backup(ctx, RebuildRequest{To: "/backups"})
 			return err
@@ -164,11 +171,27 @@ func TestRequestsReachTheDaemon(t *testing.T) {
 		`resume "db3" by ` + me:                 func() error { return c.Resume(ctx, ResumeRequest{Node: "db3"}) },
 		"status":                                func() error { _, err := c.Status(ctx); return err },
 		"plan":                                  func() error { _, err := c.Plan(ctx); return err },
+		"plan of a rollback":                    func() error { _, err := c.PlanRollback(ctx); return err },
 		"lease":                                 func() error { _, err := c.Lease(ctx); return err },
 		"history":                               func() error { _, err := c.History(ctx); return err },
 	} {
 		if err := do(); err != nil || d.last() != want {
 			t.Errorf("%s: asked %s, %v", want, d.last(), err)
+		}
+	}
+}
+
+// TestRollbackCopiesNothing: it has neither donor nor method, nor a place.
+func TestRollbackCopiesNothing(t *testing.T) {
+	d := &daemon{}
+	socket := filepath.Join(tempDir(t), "s")
+	run(t, Options{Socket: socket, Daemon: d})
+	c := client(t, socket)
+	for _, r := range []RebuildRequest{{From: "db2"}, {Method: "clone"}, {To: "/srv"}} {
+		_, err := c.Rollback(t.Context(), r)
+		var no *Error
+		if !errors.As(err, &no) || no.Code != CodeUsage || d.last() != "" {
+			t.Errorf("%+v: %v, asked %q", r, err, d.last())
 		}
 	}
 }

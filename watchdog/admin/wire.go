@@ -93,7 +93,7 @@ type DrillStatus struct {
 // LeaseStatus is the right to rebuild, as raft holds it.
 type LeaseStatus struct {
 	Holder  string         `json:"holder"`
-	Donor   string         `json:"donor"`
+	Donor   Text           `json:"donor"` // null: of a rollback
 	Token   uint64         `json:"token"`
 	Phase   watchdog.Phase `json:"phase"`
 	ID      string         `json:"id"`

@@ -49,7 +49,10 @@ func (d *daemon) Status(context.Context) (admin.Status, error) {
 	}
 	return d.statuses[min(d.n, len(d.statuses))-1], nil
 }
-func (d *daemon) Plan(context.Context) (admin.Plan, error) {
+func (d *daemon) Plan(_ context.Context, rollback bool) (admin.Plan, error) {
+	if rollback {
+		return admin.Plan{Node: "db2", Rung: admin.Text(watchdog.RungRollback), WouldAct: true, Guards: []watchdog.Guard{{ID: "old-datadir", Verdict: watchdog.Pass, Value: "of rebuild r1"}}}, nil
+	}
 	return admin.PlanOf("db2", watchdog.Diagnosis{Class: watchdog.ClassDivergent, Reason: "row-missing", Detail: "Can't find record\nin 't'", Since: at(1)},
 		watchdog.Decision{Rung: watchdog.RungRebuild, Method: "clone", Guards: []watchdog.Guard{
 			{ID: "mode", Verdict: watchdog.Pass, Value: "heal", Want: "heal", Reason: "policy"},
@@ -62,7 +65,11 @@ func (d *daemon) Lease(context.Context) (watchdog.LeaseState, error) {
 	return watchdog.LeaseState{ClusterID: "c1", Quorum: true, Leader: "db1", Voters: []string{"db1", "db2"}, LastToken: 9}, nil
 }
 func (d *daemon) Rebuild(_ context.Context, r admin.RebuildRequest) (admin.RebuildAnswer, error) {
-	return admin.RebuildAnswer{ID: "r1", Donor: "db3", Method: "clone", Token: 9}, d.note("%s%s from=%s method=%s override=%v", nameOf(r.Trigger), r.To, r.From, r.Method, r.Override)
+	answer := admin.RebuildAnswer{ID: "r1", Token: 9}
+	if r.Trigger != watchdog.TriggerRollback {
+		answer.Donor, answer.Method = "db3", "clone"
+	}
+	return answer, d.note("%s%s from=%s method=%s override=%v", nameOf(r.Trigger), r.To, r.From, r.Method, r.Override)
 }
 func (d *daemon) Cancel(context.Context, string) error { return d.note("cancel") }
 func (d *daemon) Pause(_ context.Context, p watchdog.Pause) error {
@@ -178,6 +185,10 @@ func TestCommands(t *testing.T) {
 			stdout: "unknown", stderr: "resilver: rebuild refused by lease: no quorum: no raft leader answered; nobody may override lease\n"},
 		"drill":           {args: "drill --from db3", asked: "drill from=db3 method= override=[]", stdout: "drill r1 has the lease, token 9: copying from db3 by clone\n"},
 		"drill refused":   {args: "drill", err: refused, code: 3, asked: "drill from= method= override=[]", stdout: "budget-node", stderr: "resilver: drill refused by not-primary, budget-node; nobody may override not-primary\n"},
+		"rollback":        {args: "rollback --override local-objects", asked: "rollback from= method= override=[local-objects]", stdout: "rollback r1 has the lease, token 9: going back to the datadir that the last rebuild set aside\n"},
+		"rollback plan":   {args: "plan --rollback", stdout: "would go back\n\nGUARD        VERDICT  SEEN           WANTED  REASON\nold-datadir  pass     of rebuild r1  -\n"},
+		"rollback json":   {args: "rollback -o json", asked: "rollback from= method= override=[]", stdout: "{\n  \"id\": \"r1\",\n  \"donor\": null,\n  \"method\": null,\n  \"token\": 9\n}\n"},
+		"rollback from":   {args: "rollback --from db3", code: 2, stderr: "resilver: unknown flag: --from; see `resilver --help`\n"},
 		"drill anywhere":  {args: "drill --to /srv", code: 2, stderr: "resilver: unknown flag: --to; see `resilver --help`\n"},
 		"backup":          {args: "backup --to /srv", asked: "backup/srv from= method= override=[]", stdout: "backup r1 has the lease, token 9: copying from db3 by clone\n"},
 		"backup nowhere":  {args: "backup", code: 2, stderr: "resilver: required flag(s) \"to\" not set; see `resilver --help`\n"},
@@ -265,7 +276,7 @@ breaker: OPEN since 2026-01-02T03:04:02.000Z: rolled back; look at it, then ` + 
 }
 
 func TestPlanText(t *testing.T) {
-	p, _ := (&daemon{}).Plan(t.Context())
+	p, _ := (&daemon{}).Plan(t.Context(), false)
 	var b strings.Builder
 	planText(&b, p, false)
 	want := `node db2 is divergent (row-missing) since 2026-01-02T03:04:01.000Z: Can't find record in 't'

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -30,7 +31,7 @@ func (a *app) ask(c *cobra.Command, limit time.Duration, do func(ctx context.Con
 // show prints the JSON of a route as it came, or its value as text.
 func show[T any](a *app, c *cobra.Command, route string, get func(*admin.Client, context.Context) (T, error), text func(T)) error {
 	limit := quickAnswer
-	if route == "plan" {
+	if strings.HasPrefix(route, "plan") {
 		limit = weighAnswer
 	}
 	return a.ask(c, limit, func(ctx context.Context, daemon *admin.Client) error {

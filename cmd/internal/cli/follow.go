@@ -157,5 +157,9 @@ func (f *follower) finished(r watchdog.Record) {
 	case r.Drill():
 		end = "the server was not touched"
 	}
+	if r.Rollback() {
+		_, _ = fmt.Fprintf(f.out, "%s in %s, %s: %s\n", r.Outcome, totalText(r), end, oneLine(r.Error))
+		return
+	}
 	_, _ = fmt.Fprintf(f.out, "%s: %s from %s in %s, %s\n", r.Outcome, bytesText(r.Bytes), orDash(r.Donor), totalText(r), end)
 }

@@ -30,7 +30,7 @@ func leaseText(w io.Writer, l admin.Lease) {
 		{"voters", orDash(strings.Join(l.Voters, ", "))}, {"applied", fmt.Sprint(l.Applied)}, {"last token", fmt.Sprint(l.LastToken)},
 	}
 	if h := l.Lease; h != nil {
-		rows = append(rows, []string{"holder", h.Holder}, []string{"donor", h.Donor}, []string{"token", fmt.Sprint(h.Token)},
+		rows = append(rows, []string{"holder", h.Holder}, []string{"donor", orDash(h.Donor)}, []string{"token", fmt.Sprint(h.Token)},
 			[]string{"phase", string(h.Phase)}, []string{"rebuild", h.ID}, []string{"since", stampText(h.Since)})
 	} else {
 		rows = append(rows, []string{"holder", "-"})

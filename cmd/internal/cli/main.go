@@ -91,7 +91,7 @@ func (a *app) root() *cobra.Command {
 	root.AddCommand(
 		a.runCommand(), a.superviseCommand(), a.startGuardCommand(), a.finishCommand(), dialAsCommand(),
 		a.statusCommand(), a.planCommand(), a.historyCommand(), a.leaseCommand(),
-		a.rebuildCommand(), a.cancelCommand(), a.drillCommand(), a.backupCommand(),
+		a.rebuildCommand(), a.cancelCommand(), a.rollbackCommand(), a.drillCommand(), a.backupCommand(),
 		a.pauseCommand(), a.resumeCommand(), a.ackCommand(),
 		a.checkConfigCommand(), a.grantsCommand(), a.certsCommand(), a.versionCommand(),
 	)

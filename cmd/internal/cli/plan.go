@@ -13,15 +13,20 @@ import (
 )
 
 func (a *app) planCommand() *cobra.Command {
-	var all bool
+	var all, rollback bool
 	c := &cobra.Command{
 		Use: "plan", GroupID: "look", Args: cobra.NoArgs,
 		Short: "show what this node would do now, and every guard's reason",
 		RunE: func(c *cobra.Command, _ []string) error {
-			return show(a, c, "plan", (*admin.Client).Plan, func(p admin.Plan) { planText(a.Stdout, p, all) })
+			route, get := "plan", (*admin.Client).Plan
+			if rollback {
+				route, get = "plan?rollback", (*admin.Client).PlanRollback
+			}
+			return show(a, c, route, get, func(p admin.Plan) { planText(a.Stdout, p, all) })
 		},
 	}
 	c.Flags().BoolVar(&all, "all", false, "show guards and donors also where there is nothing to do")
+	c.Flags().BoolVar(&rollback, "rollback", false, "show whether a rollback would be let begin, and where it would go")
 	return c
 }
 
@@ -80,6 +85,9 @@ func verdictText(p admin.Plan) string {
 		return "nothing to do"
 	}
 	text := "would " + string(p.Rung)
+	if string(p.Rung) == string(watchdog.RungRollback) {
+		text = "would go back"
+	}
 	if string(p.Rung) == string(watchdog.RungRebuild) {
 		if p.Method != "" {
 			text += " by " + string(p.Method)
@@ -93,9 +101,9 @@ func verdictText(p admin.Plan) string {
 				text += ", away for " + secondsText(*e.OutageSeconds)
 			}
 		}
-		if !p.WouldAct {
-			text += fmt.Sprintf(", but not now: %d of %d guards do not pass", len(watchdog.Failing(p.Guards)), len(p.Guards))
-		}
+	}
+	if !p.WouldAct && string(p.Rung) != string(watchdog.RungWait) {
+		text += fmt.Sprintf(", but not now: %d of %d guards do not pass", len(watchdog.Failing(p.Guards)), len(p.Guards))
 	}
 	return text
 }

@@ -32,23 +32,40 @@ func (a *app) backupCommand() *cobra.Command {
 	return c
 }
 
+func (a *app) rollbackCommand() *cobra.Command {
+	c := a.actCommand("rollback", "go back to the datadir that this node's last rebuild set aside; no rebuild begins until `ack`",
+		new(admin.RebuildRequest), (*admin.Client).Rollback)
+	c.Long = "Exchange the datadir of this node for the one that its last rebuild, or rollback, set aside, and start its\n" +
+		"server. Refused where that would lose what the server in service has: transactions that the primary lacks,\n" +
+		"objects made by SQL here alone, or where the primary has purged logs that the old server needs. The datadir\n" +
+		"that was in service is kept in its place, so that a second rollback goes forward again. The breaker is open\n" +
+		"then: no rebuild begins before `resilver ack`."
+	return c
+}
+
 // asking is the client's method for one of these commands.
 type asking func(*admin.Client, context.Context, admin.RebuildRequest) (admin.RebuildAnswer, error)
 
 func (a *app) copyCommand(name, short string, req *admin.RebuildRequest, ask asking) *cobra.Command {
+	c := a.actCommand(name, short, req, ask)
+	c.Flags().StringVar(&req.From, "from", "", "copy from this node")
+	c.Flags().StringVar(&req.Method, "method", "", "copy by this method, such as clone")
+	return c
+}
+
+// actCommand is one whose guards can be overridden, and that can be followed.
+func (a *app) actCommand(name, short string, req *admin.RebuildRequest, ask asking) *cobra.Command {
 	var follow bool
 	c := &cobra.Command{
 		Use: name, GroupID: "act", Args: cobra.NoArgs, Short: short,
-		RunE: func(c *cobra.Command, _ []string) error { return a.copy(c, ask, *req, follow) },
+		RunE: func(c *cobra.Command, _ []string) error { return a.act(c, ask, *req, follow) },
 	}
-	c.Flags().StringVar(&req.From, "from", "", "copy from this node")
-	c.Flags().StringVar(&req.Method, "method", "", "copy by this method, such as clone")
 	c.Flags().StringSliceVar(&req.Override, "override", nil, "go on although this guard does not pass; may be given several times")
 	c.Flags().BoolVarP(&follow, "follow", "f", false, "show the progress, and return by the outcome")
 	return c
 }
 
-func (a *app) copy(c *cobra.Command, ask asking, req admin.RebuildRequest, follow bool) error {
+func (a *app) act(c *cobra.Command, ask asking, req admin.RebuildRequest, follow bool) error {
 	daemon, err := admin.Dial(a.socket)
 	if err != nil {
 		return err
@@ -63,6 +80,8 @@ func (a *app) copy(c *cobra.Command, ask asking, req admin.RebuildRequest, follo
 	switch {
 	case !follow && a.json():
 		return a.printJSON(answer)
+	case !a.json() && answer.Donor == "":
+		a.printf("%s %s has the lease, token %d: going back to the datadir that the last rebuild set aside\n", c.Name(), answer.ID, answer.Token)
 	case !a.json():
 		a.printf("%s %s has the lease, token %d: copying from %s by %s\n", c.Name(), answer.ID, answer.Token, answer.Donor, orDash(answer.Method))
 	}
@@ -123,9 +142,10 @@ type reworded struct {
 func (e *reworded) Error() string { return e.text }
 func (e *reworded) Unwrap() error { return e.err }
 
-// outcomeError is nil for a healed node, and for a drill that passed.
+// outcomeError is nil for a healed node, a drill that passed, and a rollback
+// that went back.
 func outcomeError(r watchdog.Record) error {
-	if r.Outcome == watchdog.Healed || r.Outcome == watchdog.Passed {
+	if r.Outcome == watchdog.Healed || r.Outcome == watchdog.Passed || r.Rollback() && r.Outcome == watchdog.RolledBack {
 		return nil
 	}
 	reason := oneLine(r.Error)
@@ -137,7 +157,7 @@ func outcomeError(r watchdog.Record) error {
 
 // nameOf is what a person calls what that trigger began.
 func nameOf(trigger string) string {
-	if watchdog.Drill(trigger) {
+	if watchdog.Drill(trigger) || trigger == watchdog.TriggerRollback {
 		return trigger
 	}
 	return "rebuild"

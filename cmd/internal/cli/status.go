@@ -124,8 +124,13 @@ func statusText(w io.Writer, s admin.Status) {
 		what := "rebuilds"
 		if watchdog.Drill(string(l.Trigger)) {
 			what = "makes a " + string(l.Trigger)
+		} else if l.Trigger == watchdog.TriggerRollback {
+			what = "goes back to its old datadir"
 		}
-		_, _ = fmt.Fprintf(w, "lease: %s %s from %s, %s, token %d\n", l.Holder, what, l.Donor, l.Phase, l.Token)
+		if l.Donor != "" {
+			what += " from " + string(l.Donor)
+		}
+		_, _ = fmt.Fprintf(w, "lease: %s %s, %s, token %d\n", l.Holder, what, l.Phase, l.Token)
 	} else {
 		_, _ = fmt.Fprintln(w, "lease: free")
 	}
@@ -140,11 +145,14 @@ func statusText(w io.Writer, s admin.Status) {
 // nodeText says in a few words what is going on with a node.
 func nodeText(n admin.NodeStatus) string {
 	if p := n.Rebuild; p != nil {
-		text := "from " + p.Donor + ": " + progressText(*p)
-		if p.Drill() {
-			text = p.Trigger + " " + text
+		switch text := progressText(*p); {
+		case p.Trigger == watchdog.TriggerRollback:
+			return "rollback: " + text
+		case p.Drill():
+			return p.Trigger + " from " + p.Donor + ": " + text
+		default:
+			return "from " + p.Donor + ": " + text
 		}
-		return text
 	}
 	if n.Health == watchdog.HealthHealthy {
 		if n.Drill != nil && n.Drill.Outcome == watchdog.Failed {

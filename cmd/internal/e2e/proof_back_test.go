@@ -17,12 +17,14 @@ import (
 
 // TestRolledBack: the new copy does not boot. The old server is back in
 // service with its own data, the breaker is open, and only a person's ack lets
-// the next rebuild begin.
+// the next rebuild begin. Then a person goes back (personRollsBack).
 func TestRolledBack(t *testing.T) { onEngines(t, rolledBack) }
 
 func rolledBack(t *testing.T, engine string) {
 	c := upOn(t, engine, map[string]string{"policy.cooldown": "1s", "rebuild.deadlines": "{start: 1m}"})
 	n := c.Node(2)
+	refusesRollback(t, n, "old-datadir")
+	refusesRollback(t, c.Node(1), "not-primary")
 	before := identityOf(t, n)
 	gate := filepath.Join(t.TempDir(), "go-on")
 	restartWith(t, n, "swap.exchanged=wait:"+gate)
@@ -46,9 +48,10 @@ func rolledBack(t *testing.T, engine string) {
 	together(t, c)
 	refuses(t, n, "breaker", time.Minute)
 	cli(t, c.Node(1), 0, "ack")
-	healed(t, n, 2)
+	r = healed(t, n, 2)
 	before.unchanged(t, n)
 	equal(t, c)
+	personRollsBack(t, c, n, before, r)
 }
 
 // TestStoppedInStop: the sidecar is told to end, as systemd would, while the

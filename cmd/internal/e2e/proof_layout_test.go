@@ -60,6 +60,7 @@ func layout(t *testing.T, engine string) {
 		replicatesOn(t, n)
 	}
 	rolledBackWhole(t, c, n, foreign)
+	backAndForth(t, c, n, foreign)
 	stopLoad()
 }
 
@@ -161,6 +162,30 @@ func rolledBackWhole(t *testing.T, c *lab.Cluster, n *lab.Node, foreign contents
 		t.Error("the old server has no binary log")
 	}
 	noneLeft(t, n)
+}
+
+// backAndForth: a person goes back to what the last rebuild that healed has set
+// aside, and forward again; the sidecar is killed with the entries of both away.
+func backAndForth(t *testing.T, c *lab.Cluster, n *lab.Node, foreign contents) {
+	t.Helper()
+	before, here := identityOf(t, n), entriesElsewhere(t, n)
+	killedRollback(t, c, n, "swap.moved-out", true)
+	back := wentBack(t, n, 5)
+	before.unchanged(t, n)
+	quarantined(t, n, before, back.ID)
+	here.shelved(t, n, back.ID)
+	foreign.untouched(t)
+	noneLeft(t, n)
+	there := entriesElsewhere(t, n)
+
+	killedRollback(t, c, n, "swap.moved-in", true)
+	forward := wentBack(t, n, 6)
+	before.untouched(t, n)
+	here.back(t, n)
+	there.shelved(t, n, forward.ID)
+	foreign.untouched(t)
+	noneLeft(t, n)
+	replicatesOn(t, n)
 }
 
 // upSplit is upOn with LayoutSplit.

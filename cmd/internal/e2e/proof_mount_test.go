@@ -55,6 +55,8 @@ func mounted(t *testing.T, engine string) {
 	stopLoad()
 	equal(t, c)
 
+	together(t, c)
+	refusesRollback(t, n, "mount point")
 	startedByHand(t, c, n)
 }
 

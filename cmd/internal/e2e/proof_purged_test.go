@@ -38,7 +38,7 @@ func TestTrapP16PurgedWhileCopying(t *testing.T) {
 	must(t, os.WriteFile(gate, nil, 0o644))
 
 	r := ended(t, n, 1, 2*time.Minute)
-	if r.Outcome != watchdog.Cancelled || !strings.Contains(r.Error, "purged logs that the copy would need") {
+	if r.Outcome != watchdog.Cancelled || !strings.Contains(r.Error, "purged logs that the new server would need") {
 		t.Errorf("outcome %s: %s", r.Outcome, r.Error)
 	}
 	t.Logf("%s: %s", r.Outcome, r.Error)

@@ -85,6 +85,7 @@ func scatteredTables(t *testing.T, engine string) {
 	if now := tablesOf(t, n, ""); now["lab/far.ibd"] != 0 || now["lab/far2.ibd"] == 0 || now["lab/mine.ibd"] == 0 {
 		t.Errorf("%s: after replication %v", n.Name, now)
 	}
+	refusesRollback(t, n, "paths of their own")
 	stopLoad()
 }
 

@@ -61,9 +61,22 @@ func TestInvariant12VerifyFails(t *testing.T) {
 		}
 		return false, fmt.Sprint(err)
 	}))
+	// Beside the open breaker a person goes back, and forward again to the
+	// copy, which is as closed as it was left.
+	for i, want := range []string{"110", "111"} {
+		cli(t, n, 0, "rollback", "--follow")
+		wentBack(t, n, i+2)
+		if v, err = n.Value(t.Context(), "SELECT CONCAT(@@read_only, @@super_read_only, @@offline_mode)"); err != nil || v != want {
+			t.Errorf("read_only, super_read_only, offline_mode are %s, want %s, %v", v, want, err)
+		}
+		if i == 0 {
+			before.untouched(t, n)
+		}
+	}
+	before.unchanged(t, n)
 	cli(t, c.Node(1), 0, "ack")
 	cli(t, n, 0, "rebuild", "--override", "cooldown", "--follow")
-	healed(t, n, 2)
+	healed(t, n, 4)
 	if v, err = n.Value(t.Context(), "SELECT CONCAT(@@read_only, @@super_read_only, @@offline_mode)"); err != nil || v != "110" {
 		t.Errorf("read_only, super_read_only, offline_mode are %s, want 110, %v", v, err)
 	}

@@ -33,9 +33,10 @@ func (d *daemon) Status(context.Context) (admin.Status, error) {
 	return out, nil
 }
 
-// Plan asks everything anew and says what would be done now.
-func (d *daemon) Plan(ctx context.Context) (admin.Plan, error) {
-	decision, _ := d.loop.Weigh(ctx, watchdog.Wish{})
+// Plan asks everything anew and says what would be done now, or whether a
+// person's rollback could.
+func (d *daemon) Plan(ctx context.Context, rollback bool) (admin.Plan, error) {
+	decision, _ := d.loop.Weigh(ctx, watchdog.Wish{Manual: rollback, Rollback: rollback})
 	_, diag, _ := d.loop.Seen()
 	return admin.PlanOf(d.cfg.Node.Name, diag, decision, d.estimate(decision)), nil
 }
@@ -92,7 +93,8 @@ func (d *daemon) History(context.Context) ([]watchdog.Record, error) {
 func (d *daemon) Lease(context.Context) (watchdog.LeaseState, error) { return d.leases.State(), nil }
 
 // Rebuild is a person's rebuild of this node, or a drill or backup: by the same
-// guards, which can be overridden one by one where that is allowed at all.
+// guards, which can be overridden one by one where that is allowed at all. A
+// rollback has guards of its own.
 func (d *daemon) Rebuild(ctx context.Context, r admin.RebuildRequest) (admin.RebuildAnswer, error) {
 	if r.Method != "" && r.Method != "auto" && !slices.Contains([]string{"clone", "mariabackup", "xtrabackup"}, r.Method) {
 		return admin.RebuildAnswer{}, admin.Usage("method %q is not known; there are clone, mariabackup and xtrabackup", r.Method)
@@ -112,7 +114,7 @@ func (d *daemon) Rebuild(ctx context.Context, r admin.RebuildRequest) (admin.Reb
 	if err != nil {
 		return admin.RebuildAnswer{}, err
 	}
-	wish := watchdog.Wish{Manual: true, Drill: watchdog.Drill(r.Trigger), From: r.From, Method: r.Method, Override: r.Override}
+	wish := watchdog.Wish{Manual: true, Drill: watchdog.Drill(r.Trigger), Rollback: r.Trigger == watchdog.TriggerRollback, From: r.From, Method: r.Method, Override: r.Override}
 	if r.Method == "auto" {
 		wish.Method = ""
 	}
@@ -129,7 +131,7 @@ func (d *daemon) Rebuild(ctx context.Context, r admin.RebuildRequest) (admin.Reb
 	if err != nil {
 		return admin.RebuildAnswer{}, err
 	}
-	return admin.RebuildAnswer{ID: rec.ID, Donor: rec.Donor, Method: rec.Method, Token: rec.Token}, nil
+	return admin.RebuildAnswer{ID: rec.ID, Donor: admin.Text(rec.Donor), Method: admin.Text(rec.Method), Token: rec.Token}, nil
 }
 
 // into is where a backup is left: a directory that backup.dirs allows.

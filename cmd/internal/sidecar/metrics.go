@@ -125,7 +125,9 @@ func (m *metrics) ended(r watchdog.Record) {
 		m.drills.WithLabelValues(r.Trigger, string(r.Outcome)).Inc()
 		return
 	}
-	m.rebuilds.WithLabelValues(string(r.Outcome)).Inc()
+	if !r.Rollback() {
+		m.rebuilds.WithLabelValues(string(r.Outcome)).Inc()
+	}
 	if r.OutageSeconds != nil {
 		m.outage.WithLabelValues().Set(*r.OutageSeconds)
 	}
