@@ -92,6 +92,16 @@ func TestCheck(t *testing.T) {
 				t.Errorf("%s: %v, want %v", name, err, c.want)
 			}
 		}
+		// Of nodes that are asked for less than a copy, any answers the holder.
+		for _, at := range three() {
+			n := g.node(at)
+			if err := n.CheckHolder(l.ClusterID(), l.Token(), "db2"); err != nil {
+				t.Errorf("the holder at %s: %v", at, err)
+			}
+			if err := n.CheckHolder(l.ClusterID(), l.Token(), at); at != "db2" && !errors.Is(err, watchdog.ErrTokenStale) {
+				t.Errorf("another at %s: %v", at, err)
+			}
+		}
 		// A donor that hears of no leader does not trust its copy.
 		g.net.cut("db1", "db2")
 		g.net.cut("db1", "db3")

@@ -171,6 +171,16 @@ func (n *Node) Check(clusterID string, token uint64, holder string) error {
 	return inst.machine.check(n.opts.Name, clusterID, token, holder)
 }
 
+// CheckHolder is Check by a node that need not be the donor.
+func (n *Node) CheckHolder(clusterID string, token uint64, holder string) error {
+	inst, done := n.instance()
+	defer done()
+	if inst == nil || !inst.inTouch() {
+		return watchdog.ErrTokenAhead
+	}
+	return inst.machine.check("", clusterID, token, holder)
+}
+
 // inTouch says that this node's copy follows a leader, or is the leader's.
 func (i *instance) inTouch() bool {
 	if i.raft.State() == raft.Leader {

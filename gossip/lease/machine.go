@@ -145,7 +145,7 @@ func (m *machine) clusterID() string {
 	return m.state.ClusterID
 }
 
-// check answers a donor by this node's copy.
+// check answers a donor, or with no name anybody, by this node's copy.
 func (m *machine) check(self, clusterID string, token uint64, holder string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -157,7 +157,7 @@ func (m *machine) check(self, clusterID string, token uint64, holder string) err
 		return watchdog.ErrTokenStale
 	case s.LastToken < token:
 		return watchdog.ErrTokenAhead
-	case s.Lease == nil || s.Lease.Token != token || s.Lease.Holder != holder || s.Lease.Donor != self:
+	case s.Lease == nil || s.Lease.Token != token || s.Lease.Holder != holder || self != "" && s.Lease.Donor != self:
 		return watchdog.ErrTokenStale
 	}
 	return nil

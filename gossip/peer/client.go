@@ -145,6 +145,26 @@ func (c *Client) compute(ctx context.Context, node, path string, question any) e
 	return json.Unmarshal(body, question)
 }
 
+// Checksums asks the named node for checksums of its tables, under the lease.
+func (c *Client) Checksums(ctx context.Context, node string, order watchdog.ChecksumOrder) (watchdog.Checksums, error) {
+	var out watchdog.Checksums
+	req, err := json.Marshal(order)
+	if err != nil {
+		return out, err
+	}
+	body, err := c.do(ctx, c.byNode, http.MethodPost, node, "/v1/checksums", req)
+	if err == nil {
+		err = json.Unmarshal(body, &out)
+	}
+	if err == nil && !order.Tables && out.Position == "" {
+		err = errors.New("the answer has no position")
+	}
+	if err != nil {
+		return watchdog.Checksums{}, fmt.Errorf("ask %s for checksums: %w", node, err)
+	}
+	return out, nil
+}
+
 // Call sends a request of the lease's own protocol to the node at a peer
 // address. It may arrive twice, so its body must carry a request id; after an
 // error its outcome is unknown.

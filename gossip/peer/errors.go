@@ -23,6 +23,7 @@ var meanings = []struct {
 	{watchdog.ErrTokenAhead, "token-ahead", http.StatusTooEarly},
 	{watchdog.ErrTokenStale, "token-stale", http.StatusForbidden},
 	{watchdog.ErrNoQuorum, "no-quorum", http.StatusServiceUnavailable},
+	{watchdog.ErrTooSlow, "too-slow", http.StatusGatewayTimeout},
 	{errNotReady, "not-ready", http.StatusServiceUnavailable},
 	{errBadRequest, "bad-request", http.StatusBadRequest},
 	{context.DeadlineExceeded, "deadline", http.StatusGatewayTimeout},

@@ -36,6 +36,8 @@ type Handlers struct {
 	// sets are given.
 	GTIDBeyond func(ctx context.Context, caller, set string, id uint32, primary watchdog.Observation) (string, error)
 	Lease      func(ctx context.Context, caller string, body []byte) ([]byte, error)
+	// Checksums reads this node's tables for the lease's holder; nil: it does not.
+	Checksums func(ctx context.Context, caller string, order watchdog.ChecksumOrder) (watchdog.Checksums, error)
 	// Tunnel admits a tunnel or refuses it with an error. The function it
 	// returns is given the opened tunnel, and closes it; its context ends with
 	// the port.
@@ -74,6 +76,7 @@ func newAPIServer(ctx context.Context, log *slog.Logger, streaming func() (end f
 	mux.HandleFunc("POST /v1/gtid-subtract", s.bounded(s.gtidSubtract))
 	mux.HandleFunc("POST /v1/gtid-beyond", s.bounded(s.gtidBeyond))
 	mux.HandleFunc("POST /v1/lease", s.bounded(s.lease))
+	mux.HandleFunc("POST /v1/checksums", s.bounded(s.checksums))
 	for _, u := range []upgrading{tunnelling, backingUp} {
 		mux.HandleFunc("GET "+u.path, func(w http.ResponseWriter, r *http.Request) { s.upgrade(w, r, u) })
 	}
@@ -222,6 +225,17 @@ func (s *apiServer) lease(ctx context.Context, h *Handlers, r *http.Request) (an
 		return nil, fmt.Errorf("%w: %w", errBadRequest, err)
 	}
 	return h.Lease(ctx, caller(r), body)
+}
+
+func (s *apiServer) checksums(ctx context.Context, h *Handlers, r *http.Request) (any, error) {
+	var order watchdog.ChecksumOrder
+	if err := json.NewDecoder(r.Body).Decode(&order); err != nil {
+		return nil, fmt.Errorf("%w: %w", errBadRequest, err)
+	}
+	if h.Checksums == nil {
+		return nil, errors.New("this node makes no checksums")
+	}
+	return h.Checksums(ctx, caller(r), order)
 }
 
 func (s *apiServer) refuse(w http.ResponseWriter, r *http.Request, err error) {

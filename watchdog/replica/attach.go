@@ -29,14 +29,22 @@ func (d mySQL) resetSource(ctx context.Context, ss *session) error {
 // configuration there was is gone. Positions are by GTID. That the threads
 // were started says nothing of whether they keep running: observe.
 func (s *Server) Attach(ctx context.Context, c SourceConfig) error {
-	if c.Host == "" || c.Port <= 0 || c.User == "" {
-		return errors.New("attach: host, port and user must be given")
-	}
 	ss, err := s.session(ctx)
 	if err != nil {
 		return err
 	}
 	defer ss.close()
+	if err := ss.configure(ctx, c); err != nil {
+		return err
+	}
+	return ss.exec(ctx, slowLimit, "start replica", ss.version.words().startChannel, c.Channel)
+}
+
+// configure does all of Attach but to start anything.
+func (ss *session) configure(ctx context.Context, c SourceConfig) error {
+	if c.Host == "" || c.Port <= 0 || c.User == "" {
+		return errors.New("attach: host, port and user must be given")
+	}
 	d := ss.version
 	text, args, err := d.changeSource(c)
 	if err != nil {
@@ -51,10 +59,7 @@ func (s *Server) Attach(ctx context.Context, c SourceConfig) error {
 		}
 		return scrub(err, c.Password)
 	}
-	if err := ss.setFilters(ctx, c.Channel, c.Filters); err != nil {
-		return err
-	}
-	return ss.exec(ctx, slowLimit, "start replica", d.words().startChannel, c.Channel)
+	return ss.setFilters(ctx, c.Channel, c.Filters)
 }
 
 // options are the settings of a statement that configures a source. Values

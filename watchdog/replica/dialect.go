@@ -47,6 +47,14 @@ type dialect interface {
 	resetSource(ctx context.Context, ss *session) error
 	changeSource(c SourceConfig) (string, []any, error)
 	filters(ctx context.Context, ss *session, channel string) ([]Filter, error)
+	// snapshot begins a snapshot and returns its executed set; errBusy: try again.
+	snapshot(ctx context.Context, ss *session) (string, error)
+	// follow are the statements that have a replica stop at a position of its
+	// source, follows says whether it has stopped, or else how far it is, and
+	// standsAt whether it is there.
+	follow(channel, position string) []statement
+	follows(ctx context.Context, ss *session) (stopped bool, seen string, err error)
+	standsAt(ctx context.Context, ss *session, position string) (bool, error)
 	// setFilter sets one filter of a stopped channel; an empty rule removes it.
 	setFilter(channel string, f Filter) (statement, error)
 

@@ -2,6 +2,7 @@ package replica
 
 import (
 	"fmt"
+	"slices"
 )
 
 // Account is one of the accounts that resilver needs in every server.
@@ -22,6 +23,8 @@ type GrantsOptions struct {
 	// OSUser is the system user it belongs to; empty: the account has a
 	// password instead. On MariaDB it must be Name: unix_socket knows no other.
 	OSUser string
+	// Checksum adds the right to read all tables, which nothing else needs.
+	Checksum bool
 }
 
 // grant is what one right is given on.
@@ -59,6 +62,9 @@ func Grants(o GrantsOptions) ([]string, error) {
 	if rights == nil {
 		return nil, fmt.Errorf("grants: account %q is not known on %s", o.Account, o.Flavor)
 	}
+	if o.Checksum && o.Account == AccountSidecar {
+		rights = append(slices.Clone(rights), checksumGrant)
+	}
 	out := []string{"CREATE USER IF NOT EXISTS " + who + by}
 	for _, g := range rights {
 		out = append(out, "GRANT "+g.privileges+" ON "+g.on+" TO "+who)
@@ -87,6 +93,9 @@ var sidecarGrants = []grant{
 	// account for clones is there; how accounts were made.
 	{"SELECT", "mysql.*"},
 }
+
+// checksumGrant is for reading people's tables, at the primary and in a copy.
+var checksumGrant = grant{"SELECT", "*.*"}
 
 // mariadbGrants are those on MariaDB.
 var mariadbGrants = []grant{

@@ -155,6 +155,15 @@ func TestGrants(t *testing.T) {
 	if err != nil || text != "CREATE USER IF NOT EXISTS 'o''clone'@'localhost' IDENTIFIED WITH auth_socket AS 'resilver-donor';\nGRANT BACKUP_ADMIN ON *.* TO 'o''clone'@'localhost';\n" {
 		t.Errorf("%s, %v", text, err)
 	}
+	for _, flavor := range []string{"mysql", "mariadb"} {
+		o := GrantsOptions{Flavor: flavor, Account: AccountSidecar, Name: "x"}
+		without, err := grantsText(o)
+		o.Checksum = true
+		with, also := grantsText(o)
+		if err != nil || also != nil || with != without+"GRANT SELECT ON *.* TO 'x'@'localhost';\n" {
+			t.Errorf("%s: %s, %v, %v", flavor, with, err, also)
+		}
+	}
 	for _, bad := range []GrantsOptions{{Flavor: "mariadb", Account: AccountClone, Name: "x"}, {Flavor: "mysql", Account: "other", Name: "x"}, {Flavor: "mysql", Account: AccountClone}} {
 		if _, err := Grants(bad); err == nil {
 			t.Errorf("%+v was granted", bad)

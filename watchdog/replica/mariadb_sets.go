@@ -98,6 +98,16 @@ func (g gtids) position() gtids {
 	return out
 }
 
+// at says that each transaction of a position is the last of its writer here.
+func (g gtids) at(position gtids) bool {
+	for w, n := range position {
+		if g[w] != n {
+			return false
+		}
+	}
+	return true
+}
+
 // until is the largest number of a domain.
 func (g gtids) until(domain uint32) (n uint64, known bool) {
 	for w, m := range g {

@@ -15,9 +15,9 @@ import (
 )
 
 // handlers answer the other sidecars. None of them takes anything from a
-// request but names, numbers and GTID sets.
+// request but names, numbers, GTID sets, and values of keys.
 func (s *Sidecar) handlers() peer.Handlers {
-	return peer.Handlers{State: s.peerState, Objects: s.peerObjects, GTIDSubtract: s.peerSubtract, GTIDBeyond: s.peerBeyond, Lease: s.leases.Handle, Tunnel: s.peerTunnel, Backup: s.peerBackup}
+	return peer.Handlers{State: s.peerState, Objects: s.peerObjects, GTIDSubtract: s.peerSubtract, GTIDBeyond: s.peerBeyond, Lease: s.leases.Handle, Tunnel: s.peerTunnel, Backup: s.peerBackup, Checksums: s.peerChecksums}
 }
 
 // peerState probes this node's server now, for a caller that is about to act

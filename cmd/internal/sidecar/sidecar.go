@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -43,19 +44,20 @@ type Sidecar struct {
 	cfg *config.Config
 	o   Options
 
-	server   *replica.Server
-	service  service.Service
-	port     *peer.Port
-	gossip   *gossip.Gossip
-	leases   *lease.Node
-	known    *healing.Keeper
-	healer   *healing.Healer
-	loop     *watchdog.Loop
-	metrics  *metrics
-	contents *contents
-	backups  *method.Backups
-	limit    *rate.Limiter // of what this node gives as a donor; nil: none
-	cores    cores
+	server    *replica.Server
+	service   service.Service
+	port      *peer.Port
+	gossip    *gossip.Gossip
+	leases    *lease.Node
+	known     *healing.Keeper
+	healer    *healing.Healer
+	loop      *watchdog.Loop
+	metrics   *metrics
+	contents  *contents
+	backups   *method.Backups
+	comparing sync.Mutex    // one question for checksums at a time
+	limit     *rate.Limiter // of what this node gives as a donor; nil: none
+	cores     cores
 
 	teardowns []teardown
 }
