@@ -180,11 +180,20 @@ type Tool struct {
 	Args      []string `yaml:"args"`       // long options, added last
 }
 
-// Verify is when a rebuilt replica counts as healed.
+// Verify is when a copy is good, and a rebuilt replica counts as healed.
 type Verify struct {
-	MaxLag time.Duration `yaml:"max_lag"`
-	Stall  time.Duration `yaml:"stall"`
+	Checksum string        `yaml:"checksum"` // off | sample | full
+	Sample   time.Duration `yaml:"sample"`
+	MaxLag   time.Duration `yaml:"max_lag"`
+	Stall    time.Duration `yaml:"stall"`
 }
+
+// How much of a copy is compared with the primary.
+const (
+	ChecksumOff    = "off"
+	ChecksumSample = "sample"
+	ChecksumFull   = "full"
+)
 
 // The uses of the primary as a donor.
 const (
@@ -269,7 +278,7 @@ func Default() *Config {
 			Mariabackup:  Tool{Parallel: 2, UseMemory: 1 << 30, Args: []string{}},
 			Xtrabackup:   Tool{Parallel: 2, UseMemory: 1 << 30, Args: []string{}},
 		},
-		Verify: Verify{MaxLag: 10 * time.Second, Stall: 5 * time.Minute},
+		Verify: Verify{Checksum: ChecksumOff, Sample: time.Minute, MaxLag: 10 * time.Second, Stall: 5 * time.Minute},
 		Donor: Donor{Primary: PrimaryLastResort, MaxLag: 30 * time.Second,
 			OSUser: "resilver-donor"},
 		Quarantine: Quarantine{Keep: 7 * 24 * time.Hour, MinFree: Space{Percent: 10}},

@@ -131,6 +131,7 @@ func TestProblemsHaveTheirPlace(t *testing.T) {
 		"ports":              {"cluster: {name: a, join: [b:1], peer_port: 7373}\n", "f.yaml:1:44: cluster.peer_port: the same port as cluster.gossip_port; both use tcp: choose another"},
 		"tls in part":        {"cluster: {name: a, join: [b:1], tls: {ca: /etc/hosts}}\n", "f.yaml:1:33: cluster.tls: only some of ca, cert and key are named; name all three, or none"},
 		"step":               {minimal + "rebuild:\n  deadlines:\n    rehears: 1m\n", "f.yaml:4:14: rebuild.deadlines.rehears: no step has this name; the steps are preflight, quarantine, stage, prepare, own, rehearse, stop, start, attach, verify"},
+		"checksum":           {minimal + "verify: {checksum: some}\n", `f.yaml:2:20: verify.checksum: "some" is not known; it is one of off, sample, full`},
 		"swap":               {minimal + "rebuild: {deadlines: {swap: 2m}}\n", "f.yaml:2:29: rebuild.deadlines.swap: this step is finished once it has begun, and has no deadline; remove it; the steps are preflight, quarantine, stage, prepare, own, rehearse, stop, start, attach, verify"},
 		"step without one":   {minimal + "rebuild: {deadlines: {settle: 1m}}\n", "f.yaml:2:31: rebuild.deadlines.settle: this step is finished once it has begun, and has no deadline; remove it; the steps are preflight, quarantine, stage, prepare, own, rehearse, stop, start, attach, verify"},
 		"lease at once":      {minimal + "lease: {ttl: 0s}\n", "f.yaml:2:14: lease.ttl: 0s is not a positive duration; write one such as 90s"},

@@ -185,6 +185,8 @@ func (c *Config) checkRebuild(k *checker) {
 	k.positive("rebuild.stall_timeout", r.StallTimeout)
 	r.Mariabackup.check(k, "rebuild.mariabackup")
 	r.Xtrabackup.check(k, "rebuild.xtrabackup")
+	k.oneOf("verify.checksum", c.Verify.Checksum, ChecksumOff, ChecksumSample, ChecksumFull)
+	k.positive("verify.sample", c.Verify.Sample)
 	k.positive("verify.max_lag", c.Verify.MaxLag)
 	k.positive("verify.stall", c.Verify.Stall)
 	k.longer("lease.critical_max", c.Lease.CriticalMax, "verify.stall", c.Verify.Stall)

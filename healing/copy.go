@@ -14,6 +14,7 @@ import (
 	"resilver/healing/method"
 	"resilver/healing/private"
 	"resilver/watchdog"
+	"resilver/watchdog/replica"
 )
 
 // bootTimeout is what a private server gets until it answers.
@@ -240,7 +241,7 @@ func (r *rebuild) rehearse(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	out, err := private.Rehearse(ctx, private.RehearseOptions{
+	out, err := r.rehearsed(ctx, private.RehearseOptions{
 		Options: private.Options{Program: r.program(), Paths: r.paths, Area: r.place.Root, Covers: r.covers(), BootTimeout: bootTimeout, Logger: r.log},
 		Datadir: r.j.Staged.Path, Connect: r.h.o.Connect, DonorExecuted: donor,
 		Reported: r.staged.Reported, Replicated: r.staged.Replicated,
@@ -266,6 +267,34 @@ func (r *rebuild) rehearse(ctx context.Context) error {
 		return err
 	}
 	return r.reissues(r.archived.GTIDs)
+}
+
+// rehearsed rehearses, and compares the copy in between, where it is to be. The
+// step's clock stands still for that: it ends when nothing goes on any more.
+func (r *rebuild) rehearsed(ctx context.Context, o private.RehearseOptions) (private.Rehearsed, error) {
+	if !r.compares() {
+		return private.Rehearse(ctx, o)
+	}
+	id, back, err := r.as()
+	if err != nil {
+		return private.Rehearsed{}, err
+	}
+	o.Outward = id
+	o.Compare = func(ctx context.Context, db *replica.Server) error {
+		r.clock.pause()
+		defer r.clock.resume()
+		var watch sync.WaitGroup
+		ctx, stop := context.WithCancelCause(ctx)
+		watch.Go(func() { r.watchSpace(ctx, stop) }) // it replicates, and keeps relay logs
+		defer watch.Wait()
+		defer stop(nil)
+		return r.compare(ctx, db)
+	}
+	out, err := private.Rehearse(ctx, o)
+	if err != nil {
+		return out, err
+	}
+	return out, back()
 }
 
 // donorExecuted asks the donor what it has executed, for a while: one hiccup

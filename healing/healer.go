@@ -41,6 +41,10 @@ type Options struct {
 	// Backup opens the stream of a backup that the donor makes, under the token.
 	Backup func(ctx context.Context, donor, clusterID string, token uint64, tool string, parallel int) (net.Conn, error)
 
+	// Checksums asks a node for checksums of its tables; needed where copies are
+	// compared.
+	Checksums func(ctx context.Context, node string, order watchdog.ChecksumOrder) (watchdog.Checksums, error)
+
 	Shutdown     bool                            // end the old server cleanly rather than kill it
 	NewUUID      bool                            // the rebuilt server gets another server_uuid
 	MinFree      func(total int64) int64         // bytes to keep free on a file system of that size
@@ -48,6 +52,9 @@ type Options struct {
 	Deadlines    map[watchdog.Step]time.Duration // over the built-in ones
 	StallTimeout time.Duration                   // a copy without a byte for so long is given up
 	VerifyStall  time.Duration                   // a replica without progress for so long is not verified
+	Checksum     string                          // how much of a copy is compared with the primary: ChecksumOff, ChecksumSample or ChecksumFull
+	Sample       time.Duration                   // how long ChecksumSample looks into other tables than that of the fault
+	MaxLag       time.Duration                   // a comparison waits while a replica is further behind
 	Keep         time.Duration                   // old datadirs are kept so long,
 	KeepFree     func(total int64) int64         // and only with so many bytes free on a file system of that size
 	// User and Password are for attach where the live server has none stored.
@@ -89,6 +96,8 @@ func New(o Options) (*Healer, error) {
 		return nil, errors.New("healer: no method")
 	case o.StallTimeout <= 0 || o.VerifyStall <= 0:
 		return nil, errors.New("healer: stall times must be positive")
+	case o.Checksum != "" && o.Checksum != ChecksumOff && (o.Checksums == nil || o.MaxLag <= 0 || o.Sample <= 0):
+		return nil, errors.New("healer: comparing needs somebody to ask, a lag and a time")
 	case o.MinFree == nil || o.KeepFree == nil || o.Logger == nil:
 		return nil, errors.New("healer: MinFree, KeepFree and Logger are needed")
 	}

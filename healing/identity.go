@@ -60,9 +60,9 @@ func (r *rebuild) writeUUID() error {
 		return nil
 	}
 	written := false
-	err := datadir.EditFile(r.j.Staged, "auto.cnf", func([]byte) []byte {
+	err := datadir.EditFile(r.j.Staged, autoCnf, func([]byte) []byte {
 		written = true
-		return []byte("[auto]\nserver-uuid=" + r.j.NewUUID + "\n")
+		return autoText(r.j.NewUUID)
 	})
 	if err == nil && !written {
 		err = errors.New("the copy has no auto.cnf to write a new server_uuid to")
@@ -70,7 +70,7 @@ func (r *rebuild) writeUUID() error {
 	if whole := r.j.whole(); err == nil && whole != nil && len(whole.New) > 0 {
 		// The copy's entries are known by their inodes already.
 		all := slices.Clone(r.j.Outside)
-		if err = all[0].Reread("auto.cnf"); err == nil {
+		if err = all[0].Reread(autoCnf); err == nil {
 			err = r.note(func(j *Journal) { j.Outside = all })
 		}
 	}
@@ -84,6 +84,11 @@ func (j *Journal) uuid() string {
 	}
 	return j.UUID
 }
+
+// autoCnf is where MySQL has its server_uuid.
+const autoCnf = "auto.cnf"
+
+func autoText(uuid string) []byte { return []byte("[auto]\nserver-uuid=" + uuid + "\n") }
 
 // newUUID is a random one (RFC 9562, version 4).
 func newUUID() (string, error) {

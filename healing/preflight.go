@@ -54,9 +54,14 @@ func (r *rebuild) preflight(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := r.note(func(j *Journal) { j.Scattered = scatteredAt(facts, j.Record.Donor) }); err != nil {
+		return err
+	}
+	if err := r.comparable(ctx, source); err != nil {
+		return err
+	}
 	return r.note(func(j *Journal) {
 		j.Live, j.Was, j.Outside = r.place.Live.Ref, r.place.Live, elsewhere
-		j.Scattered = scatteredAt(facts, j.Record.Donor)
 		j.Staging, j.Program, j.PIDFile = r.h.o.StagingDir, program, r.paths["pid_file"]
 		j.UUID, j.Source = facts.Self.ServerUUID, source
 		j.Primary = watchdog.RoleOf(r.h.o.Cluster.View(), r.h.o.Node, r.h.o.Policy.Fresh).Primary

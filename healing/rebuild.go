@@ -61,6 +61,7 @@ type rebuild struct {
 	donated  string           // what the donor had executed after the copy, where the copy's position leaves out what it wrote itself
 	facts    watchdog.Facts   // that preflight went by
 	trail    archive.Trail    // of the live server, as it was last looked at
+	clock    clock            // of the step's deadline
 	archived archive.Manifest // the transactions that only this node has, and the archive too
 	leaves   datadir.Served   // the live server, as the rules of stop saw it last
 	replica  string           // after a rollback: what its replication does
@@ -194,9 +195,9 @@ func (r *rebuild) step(ctx context.Context, s step) error {
 		deadline = d
 	}
 	if deadline > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeoutCause(ctx, deadline, fmt.Errorf("not done within %s", deadline))
-		defer cancel()
+		var end func()
+		ctx, end = r.clock.start(ctx, deadline)
+		defer end()
 	}
 	began := time.Now()
 	if err := r.note(func(j *Journal) { j.Step, j.Done = s.name, false }); err != nil {

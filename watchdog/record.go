@@ -98,6 +98,9 @@ type Record struct {
 	Backup string `json:"backup,omitempty"`
 	// Archive is what existed only on the node, nil where nothing did.
 	Archive *Archive `json:"archive,omitempty"`
+	// Compared is what of the copy was held against the primary, nil where
+	// nothing was.
+	Compared *Compared `json:"compared,omitempty"`
 	// Untouched says that the rebuild was given up before stage, and not by
 	// its sidecar's death: its charge on the budgets is given back.
 	Untouched bool `json:"untouched"`

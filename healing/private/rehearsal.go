@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"strconv"
 	"strings"
 )
 
@@ -36,7 +37,7 @@ func Rehearsal(ctx context.Context, o Options, datadir string) (*Server, error) 
 }
 
 func (o *Options) rehearsal(ctx context.Context, e *engine, datadir string) (*Server, error) {
-	l, err := o.rehearsalLaunch(e, datadir)
+	l, err := o.rehearsalLaunch(e, datadir, o.outward(e)...)
 	if err != nil {
 		return nil, err
 	}
@@ -55,6 +56,17 @@ func (o *Options) rehearsalLaunch(e *engine, datadir string, more ...string) (la
 	}
 	argv := o.Program.argv(sealable(o.Program.Args), overrides, e.sealed(), e.rehearsal(), directories(o.Covers), more)
 	return launch{role: roleRehearsal, work: w, argv: argv, boot: o.BootTimeout, logger: o.Logger, covers: o.Covers}, nil
+}
+
+// outward are the options of a rehearsal that replicates. Its source knows it
+// by no name, and need not keep more for it than some relay logs hold. What it
+// applied is on disk once it was shut down; before that, it is nothing.
+func (o *Options) outward(e *engine) []string {
+	if o.Outward == 0 {
+		return nil
+	}
+	return append([]string{"--server-id=" + strconv.FormatUint(uint64(o.Outward), 10), "--report-host=", "--relay-log-space-limit=1073741824",
+		"--innodb-flush-log-at-trx-commit=0", "--sync-binlog=0"}, e.outward...)
 }
 
 // restartText is how a server says that it has done what it was started for

@@ -34,6 +34,10 @@ type RehearseOptions struct {
 	Replicated bool
 	// DonorExecuted is what the donor had executed, read after the copy ended.
 	DonorExecuted string
+	// Compare, where it is set, holds the copy against the primary's data, and
+	// may have it replicate to that end (Outward). What the copy has executed is
+	// more then.
+	Compare func(ctx context.Context, db *replica.Server) error
 	// AnyEngine lets tables pass that the copy has brought over empty.
 	AnyEngine bool
 }
@@ -112,7 +116,37 @@ func (o *RehearseOptions) dress(ctx context.Context, s *Server) (Rehearsed, erro
 		return Rehearsed{}, err
 	}
 	out.Executed, err = unchanged(ctx, db, executed)
+	if err == nil && o.Compare != nil {
+		err = o.compare(ctx, s, db, &out)
+	}
 	return out, err
+}
+
+// compare does once more what has to be done to a copy that has replicated.
+func (o *RehearseOptions) compare(ctx context.Context, s *Server, db *replica.Server, out *Rehearsed) error {
+	if err := s.during(ctx, func(ctx context.Context) error { return o.Compare(ctx, db) }); err != nil {
+		return err
+	}
+	if err := o.detach(ctx, db); err != nil {
+		return err
+	}
+	more, err := db.DisableEvents(ctx)
+	if err != nil {
+		return err
+	}
+	out.Events += more
+	if out.Scattered, err = o.whole(ctx, db); err != nil {
+		return err
+	}
+	before := out.Executed
+	if out.Executed, err = db.Executed(ctx); err != nil {
+		return err
+	}
+	lost, err := db.GTIDSubtract(ctx, before, out.Executed)
+	if err == nil && lost != "" {
+		err = fmt.Errorf("the copy has lost %s in the comparison", lost)
+	}
+	return err
 }
 
 // whole looks into the copy for tables that it has brought over empty, and for

@@ -23,6 +23,9 @@ type Options struct {
 	Area string
 	// Covers are in the place of live directories for the server.
 	Covers []Cover
+	// Outward, where it is not 0, lets a rehearsal replicate from elsewhere, as
+	// the server of that id, which nobody else has.
+	Outward uint32
 	// BootTimeout is how long a server gets until it answers.
 	BootTimeout time.Duration
 	Logger      *slog.Logger

@@ -183,6 +183,29 @@ func (s *Server) Wait() error {
 	return nil
 }
 
+// during runs do for as long as the server runs. Where it ended that is the
+// error, whatever do makes of it.
+func (s *Server) during(ctx context.Context, do func(context.Context) error) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	var watch sync.WaitGroup
+	defer watch.Wait()
+	defer cancel(nil)
+	watch.Go(func() {
+		select {
+		case <-ctx.Done():
+		case <-s.done:
+			cancel(s.fault("run"))
+		}
+	})
+	err := do(ctx)
+	select {
+	case <-s.done:
+		return s.fault("run")
+	default:
+		return err
+	}
+}
+
 // Shutdown ends the server cleanly. If it has not ended when ctx does, or
 // ends with a status other than 0, that is an error, and the process is gone
 // all the same.

@@ -132,6 +132,7 @@ type record struct {
 	Steps         List[watchdog.StepTime] `json:"steps"`
 	Guards        List[watchdog.Guard]    `json:"guards"`
 	Archive       *watchdog.Archive       `json:"archive"`
+	Compared      *watchdog.Compared      `json:"compared"`
 	Untouched     bool                    `json:"untouched"`
 }
 
@@ -142,7 +143,7 @@ func recordsOf(rs []watchdog.Record) List[record] {
 			ID: r.ID, Node: r.Node, Trigger: r.Trigger, By: Text(r.By), Cause: causeOf(r.Cause), Donor: Text(r.Donor),
 			Method: Text(r.Method), Token: r.Token, Started: r.Started, Ended: r.Ended, Outcome: Text(r.Outcome),
 			Error: Text(r.Error), Bytes: r.Bytes, OutageSeconds: r.OutageSeconds, Backup: Text(r.Backup), Steps: r.Steps,
-			Guards: r.Guards, Archive: r.Archive, Untouched: r.Untouched,
+			Guards: r.Guards, Archive: r.Archive, Compared: r.Compared, Untouched: r.Untouched,
 		})
 	}
 	return out

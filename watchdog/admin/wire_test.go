@@ -64,9 +64,9 @@ func TestShapes(t *testing.T) {
 			Steps: []watchdog.StepTime{{Name: watchdog.StepStage, Seconds: 2}}}, {ID: "r0", Node: "db3", Trigger: "manual", By: "ann"}}}, "history",
 			`[{"id":"r1","node":"db2","trigger":"auto","by":null,"cause":{"class":"divergent","reason":"row-missing","gtid":null,"since":null},"donor":"db3","method":"clone","token":9,` +
 				`"started":"2026-01-02T02:04:01.005Z","ended":"2026-01-02T02:04:04.005Z","outcome":"healed","error":null,"bytes":10,"outage_seconds":1.25,"backup":null,` +
-				`"steps":[{"name":"stage","seconds":2}],"guards":[],"archive":null,"untouched":false},` +
+				`"steps":[{"name":"stage","seconds":2}],"guards":[],"archive":null,"compared":null,"untouched":false},` +
 				`{"id":"r0","node":"db3","trigger":"manual","by":"ann","cause":{"class":null,"reason":null,"gtid":null,"since":null},"donor":null,"method":null,"token":0,` +
-				`"started":null,"ended":null,"outcome":null,"error":null,"bytes":0,"outage_seconds":null,"backup":null,"steps":[],"guards":[],"archive":null,"untouched":false}]`},
+				`"started":null,"ended":null,"outcome":null,"error":null,"bytes":0,"outage_seconds":null,"backup":null,"steps":[],"guards":[],"archive":null,"compared":null,"untouched":false}]`},
 		"empty lease": {&daemon{}, "lease",
 			`{"cluster_id":null,"quorum":false,"leader":null,"lease":null,"pauses":[],"breaker":{"open":false,"reason":null,"since":null},"last_token":0,"voters":[],"applied":0}`},
 	} {

@@ -59,7 +59,8 @@ type accounts struct {
 }
 
 func (w accounts) sidecarOf(cfg *config.Config) replica.GrantsOptions {
-	o := replica.GrantsOptions{Flavor: w.flavor, Account: replica.AccountSidecar, Name: cfg.MySQL.User, OSUser: w.sidecar}
+	o := replica.GrantsOptions{Flavor: w.flavor, Account: replica.AccountSidecar, Name: cfg.MySQL.User, OSUser: w.sidecar,
+		Checksum: cfg.Verify.Checksum != config.ChecksumOff}
 	// On MariaDB only the account of that very name is known by its system user.
 	if cfg.MySQL.PasswordFile != "" || w.flavor == "mariadb" && o.Name != o.OSUser {
 		o.OSUser = ""

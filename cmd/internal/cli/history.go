@@ -88,6 +88,12 @@ func recordText(w io.Writer, r watchdog.Record) {
 	if a := r.Archive; a != nil {
 		rows = append(rows, []string{"archive", fmt.Sprintf("%d transactions (%s, %s) and the definitions of %d objects that existed only here, in %s", a.Transactions, orDash(a.GTIDs), bytesText(a.Bytes), a.Objects, a.Path)})
 	}
+	if c := r.Compared; c != nil {
+		rows = append(rows, []string{"compared", c.String()})
+		for _, o := range c.LeftOut {
+			rows = append(rows, []string{"left out", o.Table + ": " + o.Reason})
+		}
+	}
 	table(w, rows)
 	if len(r.Steps) > 0 {
 		rows = [][]string{{"STEP", "TOOK"}}

@@ -26,6 +26,12 @@ func grants(accounts ...replica.GrantsOptions) ([]string, error) {
 	return all, nil
 }
 
+// compares says that sidecars hold copies against the primary.
+func (c *Cluster) compares() bool {
+	mode := strings.Trim(c.setup.Set["verify.checksum"], `"'`)
+	return mode != "" && mode != "off"
+}
+
 // secret reads one of the lab's passwords.
 func (c *Cluster) secret(name string) (string, error) {
 	text, err := os.ReadFile(filepath.Join(c.Dir, name))

@@ -97,7 +97,7 @@ func mariadbGrants(c *Cluster) ([]string, error) {
 		return nil, err
 	}
 	statements, err := grants(
-		replica.GrantsOptions{Flavor: MariaDB, Account: replica.AccountSidecar, Name: sidecarAccount},
+		replica.GrantsOptions{Flavor: MariaDB, Account: replica.AccountSidecar, Name: sidecarAccount, Checksum: c.compares()},
 		replica.GrantsOptions{Flavor: MariaDB, Account: replica.AccountBackup, Name: c.id.OS, OSUser: c.id.OS},
 	)
 	for i := range statements {

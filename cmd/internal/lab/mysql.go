@@ -84,7 +84,7 @@ func mysqlFill(first, last int) string {
 
 func mysqlGrants(c *Cluster) ([]string, error) {
 	return grants(
-		replica.GrantsOptions{Flavor: MySQL, Account: replica.AccountSidecar, Name: sidecarAccount, OSUser: c.id.Self},
+		replica.GrantsOptions{Flavor: MySQL, Account: replica.AccountSidecar, Name: sidecarAccount, OSUser: c.id.Self, Checksum: c.compares()},
 		replica.GrantsOptions{Flavor: MySQL, Account: replica.AccountClone, Name: "resilver_clone", OSUser: c.id.Donor},
 	)
 }

@@ -46,7 +46,7 @@ func (s *Sidecar) buildServer() error {
 	if err != nil {
 		return err
 	}
-	s.server, err = s.connect(s.cfg.MySQL.Socket, password)
+	s.server, err = s.connect(s.cfg.MySQL.Socket, password, s.cfg.Probe.Timeout)
 	if err != nil {
 		return err
 	}
@@ -54,11 +54,15 @@ func (s *Sidecar) buildServer() error {
 	return nil
 }
 
+// privateTimeout is of a statement at a private server, at least: nobody waits
+// for one, and one that is slow must not cost the copy.
+const privateTimeout = 10 * time.Second
+
 // connect opens this node's own account at a server: the live one, or a
 // private one during a rehearsal.
-func (s *Sidecar) connect(socket string, password secret.Secret) (*replica.Server, error) {
+func (s *Sidecar) connect(socket string, password secret.Secret, timeout time.Duration) (*replica.Server, error) {
 	return replica.Open(replica.Options{Socket: socket, User: s.cfg.MySQL.User, Password: password,
-		Timeout: s.cfg.Probe.Timeout, Logger: s.o.Logger})
+		Timeout: timeout, Logger: s.o.Logger})
 }
 
 func (s *Sidecar) buildService() error {
@@ -216,8 +220,11 @@ func (s *Sidecar) buildHealer() error {
 	s.healer, err = healing.New(healing.Options{
 		Node: cfg.Node.Name, ClusterName: cfg.Cluster.Name, StateDir: cfg.StateDir, StagingDir: cfg.Rebuild.StagingDir, Policy: s.policy(),
 		Leases: s.leases, Peers: s.port.Client(), Cluster: s.gossip, Server: s.server, Socket: cfg.MySQL.Socket, Known: s.known, ToolDirs: toolDirs(),
-		Connect: func(socket string) (*replica.Server, error) { return s.connect(socket, own) },
+		Connect: func(socket string) (*replica.Server, error) {
+			return s.connect(socket, own, max(s.cfg.Probe.Timeout, privateTimeout))
+		},
 		Service: s.service, Methods: methods, Tunnel: s.port.Client().Tunnel, Backup: s.port.Client().Backup,
+		Checksums: s.port.Client().Checksums, Checksum: cfg.Verify.Checksum, Sample: cfg.Verify.Sample, MaxLag: cfg.Verify.MaxLag,
 		Shutdown: cfg.Rebuild.OldServer == config.OldServerShutdown, NewUUID: cfg.Rebuild.ServerUUID == config.ServerUUIDNew, MinFree: cfg.Rebuild.MinFree.Of,
 		Preserve: append([]string{"auto.cnf"}, cfg.Rebuild.Preserve...), Deadlines: deadlines(cfg.Rebuild.Deadlines),
 		StallTimeout: cfg.Rebuild.StallTimeout, VerifyStall: cfg.Verify.Stall, Keep: cfg.Quarantine.Keep, KeepFree: cfg.Quarantine.MinFree.Of,
