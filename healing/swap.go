@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"resilver/healing/datadir"
+	"resilver/healing/service"
 )
 
 // swap exchanges the datadir with the copy, and what lies elsewhere with it. It
@@ -19,15 +20,29 @@ func (r *rebuild) swap(context.Context) error {
 
 // start boots the new copy. A server that dies is started again by its
 // manager; one that dies three times, or does not answer in time, is exchanged
-// for the old one again.
+// for the old one again. A manager that is away itself is waited for: the way
+// back needs it no less.
 func (r *rebuild) start(ctx context.Context) error {
 	if err := errors.Join(datadir.Unmark(r.j.Live.Path), r.unlockLive()); err != nil {
 		return err
 	}
-	if err := r.h.o.Service.Start(ctx); err != nil {
-		return err
+	for told := false; ; told = true {
+		err := r.h.o.Service.Start(ctx)
+		if err == nil {
+			return r.answers(ctx)
+		}
+		if !errors.Is(err, service.ErrUnreachable) {
+			return err
+		}
+		if !told {
+			r.log.Warn("the new server is not started yet", "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(bootPause):
+		}
 	}
-	return r.answers(ctx)
 }
 
 // quickDeaths of a new server are enough to give it up.
