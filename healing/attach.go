@@ -10,9 +10,15 @@ import (
 	"time"
 
 	"resilver/config/secret"
+	"resilver/healing/datadir"
 	"resilver/watchdog"
 	"resilver/watchdog/replica"
 )
+
+// replicationFiles hold a MariaDB replica's source and place in its logs. It
+// syncs master.info every 10,000 events (sync_master_info): with the power they
+// would be lost whole, and the new copy would boot without a source.
+const replicationFiles = "*.info"
 
 // attach makes the new server a replica of the present primary, with this
 // node's own account and options; nothing replicates before. A server that
@@ -31,6 +37,9 @@ func (r *rebuild) attach(ctx context.Context) error {
 				return err
 			}
 			if err = r.h.o.Server.Attach(ctx, source); err == nil {
+				if err := datadir.SyncFiles(r.j.Live.Path, replicationFiles); err != nil {
+					r.log.Warn("not synced", "error", err)
+				}
 				return nil
 			}
 		}

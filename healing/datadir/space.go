@@ -1,8 +1,11 @@
 package datadir
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"path/filepath"
 
 	"golang.org/x/sys/unix"
 )
@@ -23,6 +26,35 @@ func Sync(dir string) error {
 		return fmt.Errorf("sync: %w", err)
 	}
 	return nil
+}
+
+// SyncFiles writes the regular files at the top of dir that the pattern
+// matches, and dir itself, to disk, for a server that never does so itself.
+// What is no small regular file is left alone, and said.
+func SyncFiles(dir, pattern string) error {
+	d, err := openDir(dir)
+	if err != nil {
+		return fmt.Errorf("sync %s: %w", pattern, err)
+	}
+	defer d.Close()
+	entries, err := names(d)
+	if err != nil {
+		return fmt.Errorf("sync %s: %w", pattern, err)
+	}
+	var errs []error
+	for _, name := range entries {
+		if ok, err := filepath.Match(pattern, name); !ok || err != nil {
+			continue
+		}
+		f, _, err := openRegular(d, name)
+		if err == nil {
+			err = errors.Join(f.Sync(), f.Close())
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, fmt.Errorf("sync %s: %w", name, err))
+		}
+	}
+	return errors.Join(append(errs, d.Sync())...)
 }
 
 // Free returns the bytes that an ordinary user can still write to the file
