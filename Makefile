@@ -62,9 +62,25 @@ docker:
 	@out=$$(docker version 2>&1) || { \
 		echo "make systemd needs docker, whose daemon this user may ask; install docker.io and start it: $$(tail -n 1 <<< "$$out")" >&2; exit 1; }
 
+.PHONY: disks
+disks:
+	@[ "$$(id -u)" = 0 ] || { echo "the long proofs mount file systems, fill them and cut their power: run them as root" >&2; exit 1; }
+	$(call need,command -v mkfs.ext4 && command -v mount,e2fsprogs mount,the long proofs mount file systems)
+
 .PHONY: proof
-proof: cc lab ## run the long proofs on real clusters: faults, crashes, refusals
+proof: disks cc lab ## run the long proofs on real clusters: faults, crashes, refusals
 	go test -race -tags proof -timeout 50m -parallel 4 -count=1 -v ./cmd/internal/e2e
+
+SEED  ?= 1
+CELLS ?=
+.PHONY: chaos
+chaos: disks build cc lab ## kill every program at every point of a rebuild, hours, goes on where it was; SEED=7 CELLS='mysql swap'; writes docs/reliability.md
+	@mkdir -p .lab
+	@echo "the crash matrix  (all of its output goes to .lab/chaos.log)"
+	@failed=0; RESILVER_CHAOS=$(CURDIR)/.lab/chaos.jsonl RESILVER_CHAOS_REVISION=$(VERSION) RESILVER_CHAOS_SEED=$(SEED) RESILVER_CHAOS_CELLS='$(CELLS)' \
+		go test -race -tags proof -timeout 8h -count=1 -v -run TestInvariant5CrashMatrix ./cmd/internal/e2e \
+		> >(tee .lab/chaos.log | grep --line-buffered -E '^(ok|FAIL|panic:)|--- FAIL|DATA RACE|cells to run| to go$$|left to the next run') 2>&1 || failed=$$?; \
+		bin/resilver-lab reliability --from .lab/chaos.jsonl --markdown docs/reliability.md; exit $$failed
 
 .PHONY: systemd
 systemd: docker cc debootstrap ## prove heals under systemd, in containers (needs docker)

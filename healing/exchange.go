@@ -18,6 +18,9 @@ func exchangeAll(j *Journal, note func(func(*Journal)) error, at func(point stri
 		return err
 	}
 	for i := range j.Outside {
+		if i > 0 {
+			at("swap.moving-out")
+		}
 		if err := j.Outside[i].MoveOut(j.Record.ID); err != nil {
 			return err
 		}
@@ -28,6 +31,9 @@ func exchangeAll(j *Journal, note func(func(*Journal)) error, at func(point stri
 	}
 	at("swap.exchanged")
 	for i := range j.Outside {
+		if i > 0 {
+			at("swap.moving-in")
+		}
 		if err := j.Outside[i].MoveIn(); err != nil {
 			return err
 		}

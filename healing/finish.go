@@ -106,7 +106,8 @@ func (r *rebuild) settle() {
 	if r.j.Record.Drill() {
 		before = r.quietOnce // a rebuild elsewhere must not wait for a whole copy to be removed
 	}
-	for _, part := range []func(context.Context) error{before, r.release, r.keepClosed, r.tidy, r.forget} {
+	released := func(context.Context) error { r.h.o.Failpoint("settle.released"); return nil }
+	for _, part := range []func(context.Context) error{before, r.release, released, r.keepClosed, r.tidy, r.forget} {
 		for {
 			ctx, cancel := context.WithTimeout(context.WithoutCancel(r.h.life), settleAttempt)
 			err := part(ctx)
@@ -122,6 +123,7 @@ func (r *rebuild) settle() {
 			}
 		}
 	}
+	r.h.o.Failpoint("settle.end")
 	r.h.o.Stepped(watchdog.StepSettle, time.Since(began))
 	r.h.mu.Lock()
 	r.h.last = r.j.Record

@@ -65,7 +65,7 @@ func root() *cobra.Command {
 	dir := cmd.PersistentFlags().String("dir", "", "the lab's directory (default: .lab/default in the repository)")
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	cmd.AddCommand(upCmd(dir), startCmd(dir), statusCmd(dir), loadCmd(dir), checkCmd(dir), breakCmd(dir),
-		faultsCmd(), killCmd(dir), downCmd(dir), demoCmd(), benchCmd(), fetchCmd())
+		faultsCmd(), killCmd(dir), downCmd(dir), demoCmd(), benchCmd(), reliabilityCmd(), fetchCmd())
 	return cmd
 }
 

@@ -157,9 +157,9 @@ func (n *Node) waitGone(ctx context.Context, pid int, p Program, within time.Dur
 	})
 }
 
-// strays are processes of this lab beyond its pid files: private mysqlds of a
-// rebuild, children of a sidecar that was killed.
-func (c *Cluster) strays() ([]int, error) {
+// strays are processes of these nodes beyond their pid files: private mysqlds
+// of a rebuild, children of a sidecar that was killed.
+func (c *Cluster) strays(nodes ...*Node) ([]int, error) {
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
 		return nil, fmt.Errorf("list processes: %w", err)
@@ -170,22 +170,22 @@ func (c *Cluster) strays() ([]int, error) {
 		if err != nil || pid == os.Getpid() || !alive(pid) {
 			continue
 		}
-		if args := arguments(pid); c.runs(args) {
+		if args := arguments(pid); c.runs(args, nodes) {
 			pids = append(pids, pid)
 		}
 	}
 	return pids, nil
 }
 
-// runs says whether a command line is one of this lab's servers, their tools or sidecars:
-// never an editor or a pager that shows one of its files.
-func (c *Cluster) runs(args []string) bool {
+// runs says whether a command line is that of a server, tool or sidecar of one
+// of these nodes: never an editor or a pager that shows one of its files.
+func (c *Cluster) runs(args []string, nodes []*Node) bool {
 	programs := []string{"mysqld", "mariadbd", "mariadb-backup", "mbstream"}
 	ours, named := false, false
 	for i, arg := range args {
 		base := filepath.Base(arg)
 		ours = ours || slices.Contains(programs, base) || i == 0 && c.setup.Resilver != "" && arg == c.setup.Resilver
-		for _, n := range c.Nodes {
+		for _, n := range nodes {
 			named = named || strings.Contains(arg, n.dir+"/")
 		}
 	}
@@ -193,9 +193,9 @@ func (c *Cluster) runs(args []string) bool {
 }
 
 // killStrays ends them.
-func (c *Cluster) killStrays(ctx context.Context) error {
+func (c *Cluster) killStrays(ctx context.Context, nodes ...*Node) error {
 	return WaitFor(ctx, 30*time.Second, "the lab's processes to end", func(context.Context) (bool, string) {
-		pids, err := c.strays()
+		pids, err := c.strays(nodes...)
 		if err != nil {
 			return false, err.Error()
 		}

@@ -170,7 +170,7 @@ func (c *Cluster) Stop(ctx context.Context) error {
 	for _, n := range c.Nodes {
 		group.Go(func() error { return n.StopServer(ctx) })
 	}
-	return errors.Join(append(errs, group.Wait(), c.killStrays(ctx))...)
+	return errors.Join(append(errs, group.Wait(), c.killStrays(ctx, c.Nodes...))...)
 }
 
 // Down ends every program of the lab, each by its pid, and removes its
@@ -182,9 +182,9 @@ func (c *Cluster) Down(ctx context.Context) error {
 			errs = append(errs, n.end(ctx, p, 0))
 		}
 	}
-	errs = append(errs, c.killStrays(ctx), c.Close())
+	errs = append(errs, c.killStrays(ctx, c.Nodes...), c.Close())
 	for _, n := range c.Nodes {
-		errs = append(errs, n.unmount())
+		errs = append(errs, n.unmount(), n.dropDisk())
 	}
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("end the lab: %w", err)
