@@ -39,7 +39,7 @@ demo: build ## watch a real cluster heal itself, under 3 minutes; ENGINE=mariadb
 	bin/resilver-lab demo --engine $(ENGINE)
 
 .PHONY: bench
-bench: build ## measure on a quiet machine, both engines, about 25 minutes; writes docs/performance.md
+bench: build ## measure on a quiet machine, both engines, about 30 minutes; writes docs/performance.md
 	bin/resilver-lab bench --data 2GiB --markdown docs/performance.md
 
 .PHONY: cc

@@ -22,7 +22,7 @@ type Options struct {
 	PoolMB  int           // buffer pool of each server
 	Rounds  int           // of everything that is measured more than once
 	Rate    int           // writes a second, where there is load
-	Soak    time.Duration // how long the load changes pages before each measurement
+	Soak    time.Duration // how long there is load before each measurement under load
 	Idle    time.Duration // how long idle sidecars are watched
 	Binary  string        // path of resilver
 	Command string        // as the document names it
@@ -117,17 +117,19 @@ func (b *bench) large(ctx context.Context, s *site) error {
 	if err := s.rounds(ctx, "primary gives the copy", []measure{s.commitsAlone(), s.commitsDuring()}); err != nil {
 		return err
 	}
-	if err := s.rounds(ctx, "idle", append(s.rawCopies(), s.heals(), s.restarts(restartIdle), s.oldWays())); err != nil {
+	if err := s.rounds(ctx, "idle", append(s.rawCopies(), s.heals(), s.used(dirtyOurs, s.rebuilds(rebuildIdle)),
+		s.used(dirtyRestart, s.restarts(restartIdle)), s.restarts(restartClean), s.oldWays())); err != nil {
 		return err
 	}
 	return s.underLoad(ctx, func() error {
-		return s.rounds(ctx, "under load", []measure{s.soaked(s.rebuilds(rebuildLoad)), s.soaked(s.restarts(restartLoad))})
+		return s.rounds(ctx, "under load", []measure{s.used(dirtyOursLoad, s.soaked(s.rebuilds(rebuildLoad))),
+			s.used(dirtyRestartLoad, s.soaked(s.restarts(restartLoad)))})
 	})
 }
 
 // small is the outage once more, with little data.
 func (b *bench) small(ctx context.Context, s *site) error {
-	return s.rounds(ctx, "small", []measure{s.rebuilds(rebuildSmall), s.restarts(restartSmall)})
+	return s.rounds(ctx, "small", []measure{s.used(dirtyOursSmall, s.rebuilds(rebuildSmall)), s.used(dirtyRestartSmall, s.restarts(restartSmall))})
 }
 
 // withLab runs f on a new lab of that size, and looks afterwards whether all

@@ -23,6 +23,14 @@ const (
 	outageOursLoad     = "outage.resilver_load"
 	outageRestartSmall = "outage.restart_small"
 	outageOursSmall    = "outage.resilver_small"
+	outageClean        = "outage.restart_clean"
+
+	dirtyRestart      = "dirty.restart"
+	dirtyOurs         = "dirty.resilver"
+	dirtyRestartLoad  = "dirty.restart_load"
+	dirtyOursLoad     = "dirty.resilver_load"
+	dirtyRestartSmall = "dirty.restart_small"
+	dirtyOursSmall    = "dirty.resilver_small"
 
 	clientRestart = "client.restart"
 	clientOurs    = "client.resilver"
@@ -48,6 +56,7 @@ const (
 const (
 	sectionCopy   = "Copy"
 	sectionOutage = "Outage"
+	sectionDirty  = "Changed pages in the replica's buffer pool"
 	sectionClient = "Outage as a client sees it"
 	sectionCommit = "Commits at a primary that gives its copy"
 	sectionHeal   = "From fault to healed"
@@ -80,7 +89,15 @@ func declared(engine string) figures {
 		Figure{Name: outageRestartLoad, Text: "graceful restart, under load", Unit: seconds},
 		Figure{Name: outageOursLoad, Text: "rebuild by resilver, under load", Unit: seconds},
 		Figure{Name: outageRestartSmall, Text: "graceful restart, small", Unit: seconds},
-		Figure{Name: outageOursSmall, Text: "rebuild by resilver, small", Unit: seconds})
+		Figure{Name: outageOursSmall, Text: "rebuild by resilver, small", Unit: seconds},
+		Figure{Name: outageClean, Text: "graceful restart, idle, of a server with nothing to write", Unit: seconds})
+	fs.declare(sectionDirty,
+		Figure{Name: dirtyRestart, Text: "before a graceful restart, idle", Unit: pages},
+		Figure{Name: dirtyOurs, Text: "before a rebuild by resilver, idle", Unit: pages},
+		Figure{Name: dirtyRestartLoad, Text: "before a graceful restart, under load", Unit: pages},
+		Figure{Name: dirtyOursLoad, Text: "before a rebuild by resilver, under load", Unit: pages},
+		Figure{Name: dirtyRestartSmall, Text: "before a graceful restart, small", Unit: pages},
+		Figure{Name: dirtyOursSmall, Text: "before a rebuild by resilver, small", Unit: pages})
 	fs.declare(sectionClient,
 		Figure{Name: clientRestart, Text: "graceful restart, for a client", Unit: seconds},
 		Figure{Name: clientOurs, Text: "rebuild by resilver, for a client", Unit: seconds},

@@ -10,6 +10,7 @@ const (
 	milliseconds = "ms"
 	megabytes    = "MB"
 	percent      = "%"
+	pages        = "pages"
 	count        = ""
 )
 

@@ -19,23 +19,20 @@ const fault = "row-missing"
 // each step end, seldom enough to cost it nothing.
 const glance = 100 * time.Millisecond
 
-// rebuildFigures are what a rebuild on request is noted as.
-type rebuildFigures struct{ outage string }
+// rebuildFigures are what a rebuild on request is noted as; client is empty
+// where none watches.
+type rebuildFigures struct{ outage, client string }
 
 var (
-	rebuildLoad  = rebuildFigures{outageOursLoad}
-	rebuildSmall = rebuildFigures{outageOursSmall}
+	rebuildIdle  = rebuildFigures{outageOurs, clientOurs}
+	rebuildLoad  = rebuildFigures{outageOursLoad, ""}
+	rebuildSmall = rebuildFigures{outageOursSmall, ""}
 )
 
-// heals breaks the replica and lets it heal by itself: the copy, the outage
-// and the times between fault and end are all of the same rebuild.
+// heals breaks the replica and lets it heal by itself: the copy, the steps and
+// the times between fault and end are all of the same rebuild.
 func (s *site) heals() measure {
 	return measure{"resilver heals", func(ctx context.Context) error {
-		watch, err := s.watchClient(ctx, clientOurs)
-		if err != nil {
-			return err
-		}
-		defer watch.stop()
 		begin := time.Now()
 		broken, err := s.breakIt(ctx)
 		if err != nil {
@@ -60,7 +57,6 @@ func (s *site) heals() measure {
 		gigabytes := float64(r.Bytes) / 1e9
 		s.note(copyDonorCPU, cpu.donor/gigabytes)
 		s.note(copyReceivCPU, cpu.recipient/gigabytes)
-		s.note(outageOurs, *r.OutageSeconds)
 		s.note(healNoticed, noticed.Sub(broken).Seconds())
 		s.note(healLease, r.Started.Sub(broken).Seconds())
 		s.note(healReplicating, r.Started.Sub(broken).Seconds()+stepSeconds(r, watchdog.Steps()...))
@@ -68,7 +64,7 @@ func (s *site) heals() measure {
 		for _, took := range r.Steps {
 			s.figures.add(stepPrefix+string(took.Name), took.Seconds)
 		}
-		return watch.noteAs(ctx, s, clientOurs)
+		return nil
 	}}
 }
 
@@ -103,11 +99,17 @@ func (s *site) noticed(ctx context.Context) (time.Time, error) {
 // the time until a fault is believed.
 func (s *site) rebuilds(f rebuildFigures) measure {
 	return measure{"rebuild by resilver", func(ctx context.Context) error {
-		r, _, err := s.rebuildFrom(ctx, s.donor)
-		if err == nil {
-			s.note(f.outage, *r.OutageSeconds)
+		watch, err := s.watchClient(ctx, f.client)
+		if err != nil {
+			return err
 		}
-		return err
+		defer watch.stop()
+		r, _, err := s.rebuildFrom(ctx, s.donor)
+		if err != nil {
+			return err
+		}
+		s.note(f.outage, *r.OutageSeconds)
+		return watch.noteAs(ctx, s, f.client)
 	}}
 }
 

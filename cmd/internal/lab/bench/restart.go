@@ -21,6 +21,7 @@ var (
 	restartIdle  = restartFigures{outageRestart, clientRestart}
 	restartLoad  = restartFigures{outageRestartLoad, ""}
 	restartSmall = restartFigures{outageRestartSmall, ""}
+	restartClean = restartFigures{outageClean, ""}
 )
 
 // restarts is a graceful stop and start of the replica's mysqld, until both

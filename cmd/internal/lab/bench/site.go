@@ -146,8 +146,8 @@ func (s *site) underLoad(ctx context.Context, f func() error) (err error) {
 	return f()
 }
 
-// soaked lets the load change pages before: a server that has just started has
-// nothing to write when it ends.
+// soaked lets the load run for a while before: caches fill, and everything
+// has got used to it.
 func (s *site) soaked(m measure) measure {
 	return measure{m.name, func(ctx context.Context) error {
 		select {

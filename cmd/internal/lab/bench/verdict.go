@@ -123,7 +123,7 @@ func (v *Verdict) Want() string {
 func quantity(value float64, unit string) string {
 	digits := 2
 	switch {
-	case unit == milliseconds || unit == megabytes && value >= 100:
+	case unit == milliseconds || unit == pages || unit == megabytes && value >= 100:
 		digits = 0
 	case unit == megabytes || unit == count || unit == seconds && value >= 20:
 		digits = 1
