@@ -15,6 +15,7 @@ import (
 
 	"resilver/cmd/internal/lab"
 	"resilver/watchdog"
+	"resilver/watchdog/admin"
 )
 
 // binary is the resilver under test, built once.
@@ -239,7 +240,30 @@ func healed(t *testing.T, node *lab.Node, n int) watchdog.Record {
 	}
 	t.Logf("%s healed from %s in %.1f s, away %.2f s", node.Name, r.Donor, r.Ended.Sub(r.Started.Time).Seconds(), outage(r))
 	must(t, node.WaitReplicating(t.Context(), time.Minute))
+	wellAgain(t, node)
 	return r
+}
+
+// wellAgain waits until a node's own sidecar finds it healthy: for a probe or
+// two after a heal it says only that the threads run again.
+func wellAgain(t *testing.T, n *lab.Node) {
+	t.Helper()
+	must(t, lab.WaitFor(t.Context(), time.Minute, n.Name+" to be found healthy", func(ctx context.Context) (bool, string) {
+		s, err := n.Status(ctx)
+		if err != nil {
+			return false, err.Error()
+		}
+		return foundHealthy(n, &s)
+	}))
+}
+
+func foundHealthy(n *lab.Node, s *admin.Status) (bool, string) {
+	for _, seen := range s.Nodes {
+		if seen.Name == n.Name && seen.Health != watchdog.HealthHealthy {
+			return false, fmt.Sprintf("it is %s (%s)", seen.Health, seen.Reason)
+		}
+	}
+	return true, ""
 }
 
 func outage(r watchdog.Record) float64 {

@@ -315,10 +315,8 @@ func (m *matrix) healed(ctx context.Context, known []watchdog.Record, since time
 
 // replicates says whether the node does, and its own sidecar knows it.
 func (m *matrix) replicates(ctx context.Context, s *admin.Status) (bool, string) {
-	for _, n := range s.Nodes {
-		if n.Name == m.n.Name && n.Health != watchdog.HealthHealthy {
-			return false, fmt.Sprintf("healed, and %s (%s)", n.Health, n.Reason)
-		}
+	if well, why := foundHealthy(m.n, s); !well {
+		return false, "healed, and " + why
 	}
 	status, err := m.n.Replica(ctx)
 	if err != nil {
