@@ -67,9 +67,16 @@ disks:
 	@[ "$$(id -u)" = 0 ] || { echo "the long proofs mount file systems, fill them and cut their power: run them as root" >&2; exit 1; }
 	$(call need,command -v mkfs.ext4 && command -v mount,e2fsprogs mount,the long proofs mount file systems)
 
+# What the failed tests of a verbose log said, each by itself, less the ends of
+# the servers' logs: tests that run side by side speak in turns.
+said = /^=== / {name = $$3; next} /^    [^ ]/ {log_end = /=== the end of/} ! log_end {lines[name] = lines[name] $$0 "\n"} \
+	/--- FAIL: / {failed[$$3]} /DATA RACE|^panic:/ {print} END {for (name in failed) print "=== " name "\n" lines[name]}
+
 .PHONY: proof
 proof: disks cc lab ## run the long proofs on real clusters: faults, crashes, refusals
-	go test -race -tags proof -timeout 50m -parallel 4 -count=1 -v ./cmd/internal/e2e
+	@mkdir -p .lab
+	go test -race -tags proof -timeout 50m -parallel 4 -count=1 -v ./cmd/internal/e2e > >(tee .lab/proof.log) 2>&1 || { \
+		sleep 1; echo "=== what failed, from .lab/proof.log:"; awk '$(said)' .lab/proof.log; exit 1; }
 
 SEED  ?= 1
 CELLS ?=
