@@ -40,7 +40,9 @@ var refusals = []uint16{1045, 1129, 1130, 1698, 1820, 1862, 3118, 3159, 3955, 41
 //
 // Any other error means that nothing was learnt: the source is out of reach or
 // slow, or c has options that only the server itself has alike (another
-// network, ciphers, revocation lists, a file that is not to be read here).
+// network, ciphers, revocation lists, a file that is not to be read here), or
+// the password would have to be encrypted with a key of whoever answers
+// (sha256_password without TLS; c.PublicKeyPath, which is not read here).
 // Attach goes by the server's own client, not by this one, so that such an
 // error is no reason against it. A few seconds at most.
 func TryLogin(ctx context.Context, c SourceConfig) error {
@@ -81,7 +83,8 @@ func login(ctx context.Context, c SourceConfig) error {
 	}
 	conf.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
 		conn, err := dialer.DialContext(ctx, network, addr)
-		if err != nil || c.TLS || c.GetSourcePublicKey {
+		// The server prefers a key of its own to the source's; that file is not read here.
+		if err != nil || c.TLS || c.GetSourcePublicKey && c.PublicKeyPath == "" {
 			return conn, err
 		}
 		plain = &keyless{Conn: conn}
@@ -93,33 +96,19 @@ func login(ctx context.Context, c SourceConfig) error {
 	}
 	conn, err := connector.Connect(ctx)
 	if err != nil {
-		if plain != nil && plain.wanted && c.PublicKeyPath == "" {
+		switch {
+		case plain == nil || !plain.held:
+			return err
+		case plain.wanted && c.PublicKeyPath == "":
 			return fmt.Errorf("%w: caching_sha2_password wants TLS or GET_SOURCE_PUBLIC_KEY for this password, or it is wrong", ErrRefused)
 		}
-		return err
+		return errKeyless
+	}
+	if plain != nil {
+		plain.in = true
 	}
 	defer func() { _ = conn.Close() }()
 	return mayReplicate(ctx, conn)
-}
-
-// keyless is a connection without TLS of a replica that does not ask its
-// source for a public key. The driver would ask whoever answers, and send the
-// password encrypted with that; a server's client gives up there (error 2061).
-type keyless struct {
-	net.Conn
-	wanted bool
-}
-
-var errKeyless = errors.New("a public key may not be asked for")
-
-// Write lets everything pass but the request for the key of
-// caching_sha2_password: a packet of one byte, 2, that answers another.
-func (k *keyless) Write(b []byte) (int, error) {
-	if len(b) == 5 && b[0] == 1 && b[1] == 0 && b[2] == 0 && b[3] > 0 && b[4] == 2 {
-		k.wanted = true
-		return 0, errKeyless
-	}
-	return k.Conn.Write(b)
 }
 
 // tls is what the server's client would use: with a CA the chain is verified,
