@@ -13,11 +13,17 @@ import (
 	"resilver/watchdog/replica"
 )
 
-// A login that was refused is tried again after firstLogin, then ever more
-// rarely: a source logs each, and may lock the account or the host for them.
+// A login that succeeded stands for loginStands. One that was refused, or
+// taught nothing, is tried again after firstLogin, then ever more rarely up to
+// lastLogin: a source logs each, and may lock the account for those that fail
+// (FAILED_LOGIN_ATTEMPTS), or the host for those that break off
+// (max_connect_errors, 100 by default), and counts all of them where
+// MAX_CONNECTIONS_PER_HOUR is set. The plan is made every few seconds, for days
+// where another guard refuses.
 const (
-	firstLogin = 30 * time.Second
-	lastLogin  = 10 * time.Minute
+	loginStands = time.Minute
+	firstLogin  = 5 * time.Minute
+	lastLogin   = time.Hour
 )
 
 // account: there is a password for the source, from the server or the
@@ -94,8 +100,8 @@ func (h *Healer) withPassword(source replica.SourceConfig) replica.SourceConfig 
 }
 
 // refused tries the login, and says how it was refused; empty where it was
-// not, or where that cannot be told from here. One that was refused a short
-// while ago is tried only if again says so.
+// not, or where that cannot be told from here. What was learnt a short while
+// ago stands, unless again says so.
 func (h *Healer) refused(ctx context.Context, source replica.SourceConfig, self watchdog.Observation, dead, again bool) string {
 	if !dead && h.elsewhere(ctx, self) {
 		return ""
@@ -129,35 +135,54 @@ func sameNetwork(pid int) bool {
 	return err == nil && os.SameFile(theirs, ours)
 }
 
-// logins remembers the last refusal.
+// logins remembers what the last login taught.
 type logins struct {
 	mu     sync.Mutex // held while a login is tried: never two at once
 	source replica.SourceConfig
-	why    string // empty: it was not refused
+	why    string // the refusal that stands; empty: it was not refused
+	err    error  // why the last one taught nothing
 	wait   time.Duration
 	until  time.Time
 }
 
-// ask tries a login unless it was refused a short while ago. A refusal stands
-// until the login succeeds, or is another; err is why nothing was learnt.
+// ask tries a login where the last answer is too old, or again says so. A
+// refusal stands until the login succeeds, or is another; err is why nothing
+// was learnt. What ended with the caller's ctx is no answer.
 func (l *logins) ask(ctx context.Context, source replica.SourceConfig, again bool, try func(context.Context, replica.SourceConfig) error) (why string, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if !reflect.DeepEqual(l.source, source) {
-		l.source, l.why, l.wait = source, "", 0
+		l.source, l.why, l.err, l.wait, l.until = source, "", nil, 0, time.Time{}
 	}
-	if l.why != "" && !again && time.Now().Before(l.until) {
-		return l.why, nil
+	if !again && time.Now().Before(l.until) {
+		return l.said(), l.err
 	}
 	err = try(ctx, source)
+	refused := errors.Is(err, replica.ErrRefused)
+	if err != nil && !refused && ctx.Err() != nil {
+		return l.said(), err
+	}
+	l.err = err
 	switch {
 	case err == nil:
 		l.why, l.wait = "", 0
-	case errors.Is(err, replica.ErrRefused):
-		l.wait = min(max(firstLogin, 2*l.wait), lastLogin)
-		l.until = time.Now().Add(l.wait)
-		l.why = fmt.Sprintf("%s (tried again after %s, or when a person asks for a rebuild)", err, watchdog.StampOf(l.until))
-		err = nil
+		l.until = time.Now().Add(loginStands)
+		return "", nil
+	case refused:
+		if l.why == "" {
+			l.wait = 0
+		}
+		l.why, l.err = err.Error(), nil
 	}
-	return l.why, err
+	l.wait = min(max(firstLogin, 2*l.wait), lastLogin)
+	l.until = time.Now().Add(l.wait)
+	return l.said(), l.err
+}
+
+// said is the refusal that stands, and when it is asked about again.
+func (l *logins) said() string {
+	if l.why == "" {
+		return ""
+	}
+	return fmt.Sprintf("%s (tried again after %s, or when a person asks for a rebuild)", l.why, watchdog.StampOf(l.until))
 }

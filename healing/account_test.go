@@ -85,46 +85,103 @@ func TestWithPassword(t *testing.T) {
 }
 
 // TestRefusedLoginIsNotRepeated: a source may lock an account for logins that
-// fail, so that a refusal is remembered; it ends with a success or with
-// another password, not with silence.
+// fail, a host for those that break off, and count them all; so that every
+// answer is remembered. A refusal ends with a success or with another password,
+// not with silence.
 func TestRefusedLoginIsNotRepeated(t *testing.T) {
+	wrong := replica.SourceConfig{User: "repl", Password: secret.New("wrong")}
+	refusal := fmt.Errorf("log in: %w: Access denied", replica.ErrRefused)
+	silence := errors.New("no route")
+	for name, c := range map[string]struct {
+		answer  error
+		refused bool
+		want    int // at 0, 5, 15, 35 and 75 minutes, then each hour
+	}{"refused": {refusal, true, 5 + 22}, "silence": {silence, false, 5 + 22}, "let in": {nil, false, 24 * 60}} {
+		synctest.Test(t, func(t *testing.T) {
+			var l logins
+			asked := 0
+			for begin := time.Now(); time.Since(begin) < 24*time.Hour; time.Sleep(3 * time.Second) {
+				why, err := l.ask(t.Context(), wrong, false, func(context.Context, replica.SourceConfig) error { asked++; return c.answer })
+				if why != "" != c.refused || c.refused && err != nil || !c.refused && !errors.Is(err, c.answer) {
+					t.Fatalf("%s: %q, %v", name, why, err)
+				}
+				if next := "tried again after " + watchdog.StampOf(l.until).String(); why != "" && (!strings.Contains(why, next) || !l.until.After(time.Now())) {
+					t.Fatalf("%q does not say %q", why, next)
+				}
+			}
+			if asked != c.want {
+				t.Errorf("%s: %d logins in a day, want %d", name, asked, c.want)
+			}
+		})
+	}
 	synctest.Test(t, func(t *testing.T) {
 		var l logins
-		wrong := replica.SourceConfig{User: "repl", Password: secret.New("wrong")}
-		refusal := fmt.Errorf("log in: %w: Access denied", replica.ErrRefused)
 		asked, again := 0, false
 		ask := func(c replica.SourceConfig, answer error) (string, error) {
 			return l.ask(t.Context(), c, again, func(context.Context, replica.SourceConfig) error { asked++; return answer })
 		}
-		for begin := time.Now(); time.Since(begin) < time.Hour; time.Sleep(3 * time.Second) {
-			if why, err := ask(wrong, refusal); !strings.Contains(why, "Access denied") || err != nil {
-				t.Fatalf("%q, %v", why, err)
+		again = true
+		for n := range 3 {
+			if why, err := ask(wrong, refusal); why == "" || err != nil || asked != n+1 {
+				t.Errorf("a person asks: %d logins, %q, %v", asked, why, err)
 			}
 		}
-		if asked > 11 { // after 30 s, 1, 2, 4, 8 and then each 10 minutes
-			t.Errorf("%d logins in an hour", asked)
-		}
-		asked, again = 0, true
-		if why, err := ask(wrong, refusal); why == "" || err != nil || asked != 1 {
-			t.Errorf("a person asks: %d logins, %q, %v", asked, why, err)
-		}
-		again = false
-		time.Sleep(lastLogin)
-		silence := errors.New("no route")
 		if why, err := ask(wrong, silence); why == "" || !errors.Is(err, silence) {
 			t.Errorf("silence ends a refusal: %q, %v", why, err)
 		}
+		again = false
 		right := wrong
 		right.Password = secret.New("right")
 		if why, err := ask(right, silence); why != "" || !errors.Is(err, silence) {
 			t.Errorf("another password, not judged: %q, %v", why, err)
 		}
-		if why, err := ask(right, nil); why != "" || err != nil {
-			t.Errorf("another password: %q, %v", why, err)
+		time.Sleep(3 * firstLogin)
+		before := time.Now()
+		if why, err := ask(right, refusal); why == "" || err != nil || l.until.Sub(before) != firstLogin {
+			t.Errorf("refused after silence: %q, %v, again after %s", why, err, l.until.Sub(before))
 		}
-		before := asked
-		if why, _ := ask(right, refusal); why == "" || asked != before+1 {
-			t.Errorf("a success is not asked again: %q", why)
+		again = true // mended at the source, and a person asks
+		if why, err := ask(right, nil); why != "" || err != nil {
+			t.Errorf("mended: %q, %v", why, err)
+		}
+		again = false
+		if why, err := ask(right, refusal); why != "" || err != nil {
+			t.Errorf("a success does not stand: %q, %v", why, err)
+		}
+		time.Sleep(loginStands)
+		if why, _ := ask(right, refusal); why == "" {
+			t.Error("a success stands for ever")
+		}
+	})
+}
+
+// TestEndedLoginTeachesNothing: a caller that ends is no answer of the
+// source's, and what it says by then is one all the same.
+func TestEndedLoginTeachesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var l logins
+		source := replica.SourceConfig{User: "repl", Password: secret.New("x")}
+		refusal := fmt.Errorf("log in: %w: Access denied", replica.ErrRefused)
+		asked := 0
+		ask := func(ctx context.Context, answer error) (string, error) {
+			return l.ask(ctx, source, false, func(context.Context, replica.SourceConfig) error { asked++; return answer })
+		}
+		ended, cancel := context.WithCancel(t.Context())
+		cancel()
+		for range 2 {
+			if why, err := ask(ended, ended.Err()); why != "" || err == nil {
+				t.Errorf("ended: %q, %v", why, err)
+			}
+		}
+		if why, err := ask(ended, refusal); why == "" || err != nil || asked != 3 {
+			t.Errorf("refused, and ended: %d logins, %q, %v", asked, why, err)
+		}
+		time.Sleep(firstLogin)
+		if why, err := ask(ended, ended.Err()); why == "" || err == nil {
+			t.Errorf("the end of a caller ends a refusal: %q, %v", why, err)
+		}
+		if why, err := ask(t.Context(), nil); why != "" || err != nil || asked != 5 {
+			t.Errorf("let in: %d logins, %q, %v", asked, why, err)
 		}
 	})
 }
