@@ -103,7 +103,7 @@ func (h *Healer) withPassword(source replica.SourceConfig) replica.SourceConfig 
 // not, or where that cannot be told from here. What was learnt a short while
 // ago stands, unless again says so.
 func (h *Healer) refused(ctx context.Context, source replica.SourceConfig, self watchdog.Observation, dead, again bool) string {
-	if !dead && h.elsewhere(ctx, self) {
+	if h.elsewhere(ctx, self, dead) {
 		return ""
 	}
 	why, err := h.logins.ask(ctx, source, again, replica.TryLogin)
@@ -116,9 +116,14 @@ func (h *Healer) refused(ctx context.Context, source replica.SourceConfig, self 
 	return why
 }
 
-// elsewhere: the live server reaches its source from another network than this
-// process, or may do so, and may be let in where we are not.
-func (h *Healer) elsewhere(ctx context.Context, self watchdog.Observation) bool {
+// elsewhere: the server reaches its source from another network than this
+// process, or may do so, and may be let in where we are not. Of a dead one it
+// was seen while it ran.
+func (h *Healer) elsewhere(ctx context.Context, self watchdog.Observation, dead bool) bool {
+	if dead {
+		last, err := h.o.Known.Last()
+		return err != nil || !last.OurNetwork
+	}
 	pid, err := h.serverPID(ctx, self)
 	return err != nil || !sameNetwork(pid)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"os/exec"
 	"strings"
@@ -184,6 +185,34 @@ func TestEndedLoginTeachesNothing(t *testing.T) {
 			t.Errorf("let in: %d logins, %q, %v", asked, why, err)
 		}
 	})
+}
+
+// TestDeadServerOfAnotherNetwork: a dead server's login is judged from here only
+// where the server ran in this network; a file that does not say so was kept by
+// an older version.
+func TestDeadServerOfAnotherNetwork(t *testing.T) {
+	refuses := func(context.Context, replica.SourceConfig) error { return replica.ErrRefused }
+	source := replica.SourceConfig{Host: "192.0.2.1", Port: 3306, User: "repl", Password: secret.New("x")}
+	for kept, want := range map[string]bool{
+		`{"datadir": "/d", "our_network": true}`:  true,
+		`{"datadir": "/d", "our_network": false}`: false,
+		`{"datadir": "/d"}`:                       false,
+		`no JSON`:                                 false,
+	} {
+		dir := t.TempDir()
+		if err := os.WriteFile(lastPath(dir), []byte(kept), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		k := &Keeper{}
+		k.last, k.err = LoadLast(dir)
+		h := &Healer{o: Options{Known: k, Logger: slog.New(slog.DiscardHandler)}}
+		if _, err := h.logins.ask(t.Context(), source, false, refuses); err != nil { // it stands from now on
+			t.Fatal(err)
+		}
+		if why := h.refused(t.Context(), source, watchdog.Observation{}, true, false); (why != "") != want {
+			t.Errorf("%s: judged %t, want %t: %q", kept, !want, want, why)
+		}
+	}
 }
 
 // TestSameNetwork: a login from another network than the server's own tells

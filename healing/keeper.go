@@ -133,6 +133,7 @@ func (k *Keeper) details(ctx context.Context) {
 	// A look may have found another start of the server meanwhile.
 	if k.last.Observation.StartedAt.Equal(was.Observation.StartedAt) {
 		k.last.Paths, k.last.Program, k.last.Source, k.last.Opens, k.last.ReadAt = now.Paths, now.Program, now.Source, now.Opens, now.ReadAt
+		k.last.OurNetwork = now.OurNetwork
 		k.last.Scattered, k.last.ScatteredAt = now.Scattered, now.ScatteredAt
 	}
 }
@@ -163,6 +164,7 @@ func (k *Keeper) read(ctx context.Context, was Last) (Last, error) {
 	if err != nil {
 		return out, err
 	}
+	out.OurNetwork = sameNetwork(p.PID)
 	opens, err := k.o.Server.StartsReadOnly(ctx)
 	if err != nil {
 		return out, err

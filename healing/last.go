@@ -32,6 +32,10 @@ type Last struct {
 	Paths   map[string]string     `json:"paths"`   // variables that name places on disk
 	Program service.Program       `json:"program"` // how it was run
 	Source  *replica.SourceConfig `json:"source"`  // of its one channel, without the password
+	// OurNetwork says that the server ran in this sidecar's network namespace;
+	// false where it did not, or where that is not known, as in files of older
+	// versions.
+	OurNetwork bool `json:"our_network"`
 	// Opens is why the next start would not be read-only, empty for nothing.
 	Opens  string         `json:"opens"`
 	ReadAt watchdog.Stamp `json:"read_at"` // when these were read; absent: never

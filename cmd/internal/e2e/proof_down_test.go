@@ -70,6 +70,11 @@ func downHeal(t *testing.T, o lab.Options) (*lab.Cluster, *lab.Node) {
 	if failing := watchdog.Failing(plan.Guards); len(failing) != 1 || failing[0].ID != "fixable-by-rebuild" {
 		t.Errorf("the plan should have one reason not to act: %+v", failing)
 	}
+	// Judged from here, because it was seen in this network; and a person is not
+	// held up by what was remembered.
+	must(t, c.Node(1).SQL(t.Context(), "ALTER USER repl@'%' ACCOUNT LOCK"))
+	refusesRebuild(t, n, "source-account")
+	must(t, c.Node(1).SQL(t.Context(), "ALTER USER repl@'%' ACCOUNT UNLOCK"))
 	cli(t, n, 0, "rebuild")
 	r := healed(t, n, 1)
 	stopLoad()
