@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
+	"net"
 	"os"
 	"os/exec"
 	"strings"
@@ -212,6 +214,36 @@ func TestDeadServerOfAnotherNetwork(t *testing.T) {
 		if why := h.refused(t.Context(), source, watchdog.Observation{}, true, false); (why != "") != want {
 			t.Errorf("%s: judged %t, want %t: %q", kept, !want, want, why)
 		}
+	}
+}
+
+// TestNoSourceAnswers: what answers at the source's address, and is none, does
+// not end the sidecar. (Not beside TryLogin's other tests: the driver leaves a
+// goroutine behind when it panics.)
+func TestNoSourceAnswers(t *testing.T) {
+	for name, says := range map[string]string{
+		"a greeting of one byte": "\x01\x00\x00\x00\x0a",
+		"an error of one byte":   "\x01\x00\x00\x00\xff",
+	} {
+		at, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			if conn, err := at.Accept(); err == nil {
+				_, _ = io.WriteString(conn, says)
+				_, _ = io.Copy(io.Discard, conn) // until it is closed there
+				_ = conn.Close()
+			}
+		}()
+		err = replica.TryLogin(t.Context(), replica.SourceConfig{Host: "127.0.0.1", Port: at.Addr().(*net.TCPAddr).Port, User: "repl", Password: secret.New("x")})
+		if err == nil || errors.Is(err, replica.ErrRefused) || !strings.Contains(err.Error(), "no source") {
+			t.Errorf("%s: %v", name, err)
+		}
+		<-done
+		_ = at.Close()
 	}
 }
 

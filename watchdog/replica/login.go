@@ -58,7 +58,16 @@ func TryLogin(ctx context.Context, c SourceConfig) error {
 	return nil
 }
 
-func login(ctx context.Context, c SourceConfig) error {
+func login(ctx context.Context, c SourceConfig) (err error) {
+	var raw net.Conn
+	defer func() { // the driver trusts the lengths in what it reads, and the kind of a key
+		if p := recover(); p != nil {
+			err = fmt.Errorf("what answers there is no source: %v", p)
+			if raw != nil {
+				_ = raw.Close()
+			}
+		}
+	}()
 	if c.NetworkNamespace != "" || c.Host == "localhost" { // which the server's client takes for a socket
 		return errors.New("only the server itself reaches its source")
 	}
@@ -68,7 +77,6 @@ func login(ctx context.Context, c SourceConfig) error {
 	conf.Timeout, conf.ReadTimeout, conf.WriteTimeout = loginLimit, loginLimit, loginLimit
 	conf.Logger = &mysql.NopLogger{}
 	conf.ConnectionAttributes = "program_name:resilver"
-	var err error
 	if conf.TLS, err = c.tls(); err != nil {
 		return err
 	}
@@ -83,6 +91,7 @@ func login(ctx context.Context, c SourceConfig) error {
 	}
 	conf.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
 		conn, err := dialer.DialContext(ctx, network, addr)
+		raw = conn
 		// The server prefers a key of its own to the source's; that file is not read here.
 		if err != nil || c.TLS || c.GetSourcePublicKey && c.PublicKeyPath == "" {
 			return conn, err
