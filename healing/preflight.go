@@ -45,6 +45,7 @@ func (r *rebuild) preflight(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	r.set = source
 	source = r.h.withPassword(source)
 	r.password = source.Password
 	if r.place, err = datadir.PlaceFor(facts.Self.Datadir, r.h.o.StagingDir); err != nil {

@@ -53,10 +53,11 @@ type rebuild struct {
 	process  *service.Process
 	closed   *replica.Closed // the live server, closed by stop
 	password secret.Secret
-	locks    []held            // on the old and the new data
-	fitness  method.Facts      // of this server, for the methods
-	staged   method.Copy       // with what was reported of it
-	paths    map[string]string // the live server's variables that name places on disk
+	set      replica.SourceConfig // how preflight found it to replicate; attach may use another account
+	locks    []held               // on the old and the new data
+	fitness  method.Facts         // of this server, for the methods
+	staged   method.Copy          // with what was reported of it
+	paths    map[string]string    // the live server's variables that name places on disk
 	donor    watchdog.Observation
 	donated  string           // what the donor had executed after the copy, where the copy's position leaves out what it wrote itself
 	facts    watchdog.Facts   // that preflight went by

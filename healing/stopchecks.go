@@ -5,22 +5,35 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"resilver/watchdog"
+	"resilver/watchdog/replica"
 )
 
 // standing are the guards that must still hold when the copy is ready, maybe
 // hours after preflight.
-var standing = []string{"server", "role-known", "not-primary", "no-replicas-attached", "single-source", "asynchronous", "not-delayed",
+var standing = []string{"server", "role-known", "not-primary", "no-replicas-attached", "single-source", "asynchronous", "not-delayed", "same-filters",
 	"not-systemic", "primary-alive", "keep-serving", "errant", "semi-sync", "service"}
+
+// stands says that a guard must hold once more before anything is closed. A
+// rollback, whose preflight is a moment ago, wants all that it wanted then, but
+// that a pause does not come too late for it.
+func (r *rebuild) stands(g watchdog.Guard) bool {
+	if r.j.Record.Rollback() {
+		return g.ID != "paused"
+	}
+	return slices.Contains(standing, g.ID)
+}
 
 // still asks the guards about everybody else once more, and finds the process
 // anew: mysqld may have been restarted during the copy, or have died.
 func (r *rebuild) still(ctx context.Context) (dead bool, err error) {
-	facts, err := r.guards(ctx, func(g watchdog.Guard) bool {
-		return slices.Contains(standing, g.ID) || r.j.Old != "" && g.ID != "paused"
-	})
+	facts, err := r.guards(ctx, r.stands)
+	if err == nil {
+		err = r.insist(ctx, subsetPatience, func() error { return r.stillConfigured(ctx, facts.Down != nil) })
+	}
 	if err == nil {
 		err = r.stillLetIn(ctx, facts)
 	}
@@ -81,6 +94,35 @@ func (r *rebuild) stillLetIn(ctx context.Context, facts watchdog.Facts) error {
 	return nil
 }
 
+// stillConfigured says that the replica's source is configured as preflight
+// found it: attach would take back what a person has changed since. Of a dead
+// server that is told by what was read last, without its password; MariaDB
+// tells its password to nobody.
+func (r *rebuild) stillConfigured(ctx context.Context, dead bool) error {
+	if r.j.Record.Rollback() {
+		return nil // it attaches nothing: the old server has its own source
+	}
+	var is replica.SourceConfig
+	var err error
+	if !dead {
+		is, err = r.h.o.Server.SourceConfig(ctx)
+	} else if last, e := r.h.o.Known.Last(); e != nil || last.Source == nil {
+		err = errors.Join(e, replica.ErrNotReplica)
+	} else {
+		is = *last.Source
+	}
+	if err != nil {
+		return fmt.Errorf("whether its replication was configured anew: %w", err)
+	}
+	if dead || r.facts.Down != nil {
+		is.Password = r.set.Password
+	}
+	if changes := is.Changes(r.set); len(changes) > 0 {
+		return fmt.Errorf("%w: its replication was configured anew: %s", errCancelled, strings.Join(changes, ", "))
+	}
+	return nil
+}
+
 // unmoved says that the server's places are those that preflight saw: it may
 // have been restarted with others, and old logs must not meet the new data.
 func (r *rebuild) unmoved(paths map[string]string) error {
@@ -102,6 +144,9 @@ func (r *rebuild) unchanged(ctx context.Context) error {
 		return err
 	}
 	if err := r.stillBroken(obs); err != nil {
+		return err
+	}
+	if err := r.stillConfigured(ctx, false); err != nil {
 		return err
 	}
 	return r.samePrimary(ctx)

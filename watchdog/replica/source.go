@@ -2,8 +2,11 @@ package replica
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
+	"reflect"
 	"strconv"
+	"strings"
 
 	"resilver/config/secret"
 )
@@ -54,6 +57,27 @@ type SourceConfig struct {
 	// Those of option files come back by themselves. MariaDB's lists of server
 	// and domain ids, parts of CHANGE MASTER, are here too.
 	Filters []Filter `json:"filters"`
+}
+
+// Changes says in words how c differs from what it was, one line for each
+// setting, by its name in JSON; of a password only that it is another.
+func (c SourceConfig) Changes(was SourceConfig) []string {
+	var out []string
+	now, before := reflect.ValueOf(c), reflect.ValueOf(was)
+	for i := range now.NumField() {
+		is, old, field := now.Field(i).Interface(), before.Field(i).Interface(), now.Type().Field(i)
+		if reflect.DeepEqual(is, old) {
+			continue
+		}
+		if field.Type == reflect.TypeFor[secret.Secret]() {
+			out = append(out, strings.ToLower(field.Name)+" is another")
+			continue
+		}
+		from, _ := json.Marshal(old) // of texts, numbers and their lists
+		to, _ := json.Marshal(is)
+		out = append(out, fmt.Sprintf("%s was %s, is %s", field.Tag.Get("json"), from, to))
+	}
+	return out
 }
 
 // SourceConfig reads the configuration of the one channel; ErrNotReplica

@@ -129,3 +129,39 @@ func TestVersions(t *testing.T) {
 		}
 	}
 }
+
+// TestChanges: each setting that is another is named, and no password shown.
+func TestChanges(t *testing.T) {
+	was := SourceConfig{User: "repl", Password: secret.New("one-secret")}
+	if got := was.Changes(was); len(got) != 0 {
+		t.Errorf("nothing changed: %s", got)
+	}
+	fields := reflect.TypeFor[SourceConfig]()
+	for i := range fields.NumField() {
+		now := was
+		switch f := reflect.ValueOf(&now).Elem().Field(i); f.Interface().(type) {
+		case string:
+			f.SetString("another")
+		case int:
+			f.SetInt(7)
+		case bool:
+			f.SetBool(true)
+		case *string:
+			f.Set(reflect.ValueOf(new(string)))
+		case []Filter:
+			f.Set(reflect.ValueOf([]Filter{{"REPLICATE_DO_DB", "a"}}))
+		case secret.Secret:
+			f.Set(reflect.ValueOf(secret.New("other-secret")))
+		default:
+			t.Fatalf("%s: of a type that this test does not know", fields.Field(i).Name)
+		}
+		got := now.Changes(was)
+		name := fields.Field(i).Tag.Get("json")
+		if name == "-" {
+			name = "password"
+		}
+		if len(got) != 1 || !strings.HasPrefix(got[0], name+" ") || strings.Contains(got[0], "-secret") {
+			t.Errorf("%s: %q", fields.Field(i).Name, got)
+		}
+	}
+}
