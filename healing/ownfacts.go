@@ -21,6 +21,9 @@ func (g *gathering) place() {
 	if err == nil {
 		p, err = datadir.PlaceFor(g.f.Self.Datadir, g.h.o.StagingDir)
 	}
+	if err == nil {
+		err = datadir.CanPreserve(p.Live, g.h.o.Preserve)
+	}
 	var elsewhere []roomFor
 	if err == nil {
 		elsewhere, err = g.layout(p, paths)

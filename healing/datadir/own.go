@@ -5,10 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path"
-	"path/filepath"
-	"slices"
-	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -138,47 +134,4 @@ func (o owning) entry(ctx context.Context, dir *os.File, name string, dev uint64
 	}
 	defer sub.Close()
 	return o.tree(ctx, sub, dev)
-}
-
-// preserveFiles copies small files from the top of one directory to another.
-func preserveFiles(from, to *os.File, preserve []string, label string) error {
-	for _, pattern := range preserve {
-		if _, err := path.Match(pattern, ""); err != nil || strings.ContainsRune(pattern, '/') {
-			return fmt.Errorf("preserve %q: it is not a pattern of file names", pattern)
-		}
-	}
-	entries, err := names(from)
-	if err != nil {
-		return err
-	}
-	slices.Sort(entries)
-	for _, name := range entries {
-		wanted := slices.ContainsFunc(preserve, func(pattern string) bool {
-			ok, _ := path.Match(pattern, name)
-			return ok
-		})
-		if !wanted || name == MarkerName {
-			continue
-		}
-		if err := preserveFile(from, to, name, label); err != nil {
-			return fmt.Errorf("preserve %s: %w", name, err)
-		}
-	}
-	return nil
-}
-
-func preserveFile(from, to *os.File, name, label string) error {
-	f, st, err := openRegular(from, name)
-	if errors.Is(err, unix.ELOOP) {
-		return fmt.Errorf("%s is a symbolic link", filepath.Join(from.Name(), name))
-	}
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	data, err := readLimited(f)
-	if err != nil {
-		return err
-	}
-	return replaceFileAs(to, name, data, st.Mode&0o777, &owning{uid: st.Uid, gid: st.Gid, label: label})
 }

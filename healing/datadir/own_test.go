@@ -128,6 +128,7 @@ func TestOwnPreservesSmallFiles(t *testing.T) {
 	write(t, filepath.Join(staged, "auto.cnf"), "the donor's")
 	must(t, Mark(live, "not to be copied"))
 	preserve := []string{"auto.cnf", "mysqld-auto.cnf", "*.pem", "mysql_upgrade_info", "resilver.*"}
+	must(t, CanPreserve(p.Live, preserve))
 	must(t, Own(t.Context(), mustRef(t, staged), p.Live, preserve))
 	must(t, Own(t.Context(), mustRef(t, staged), p.Live, preserve)) // again after a crash
 	for name, want := range map[string]string{"auto.cnf": "uuid", "server-key.pem": "key", "mysqld-auto.cnf": "{}"} {
@@ -182,6 +183,16 @@ func TestOwnRefuses(t *testing.T) {
 			write(t, victim, "precious")
 			before := snapshot(t, victim)
 			c.plant(t, p, victim)
+			// What it would refuse of the live datadir can be known before.
+			live := snapshot(t, p.Live.Path)
+			if early := CanPreserve(p.Live, c.preserve); c.preserve == nil {
+				must(t, early)
+			} else {
+				wantError(t, early, c.text)
+			}
+			if after := snapshot(t, p.Live.Path); after != live {
+				t.Errorf("looking changed the datadir: %s", after)
+			}
 			wantError(t, Own(t.Context(), mustRef(t, p.Path(NameNew)), p.Live, c.preserve), c.text)
 			if after := snapshot(t, victim); after != before {
 				t.Errorf("victim changed: %s", after)
