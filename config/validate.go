@@ -28,6 +28,15 @@ const maxSocket = 90
 var steps = []string{"preflight", "quarantine", "stage", "prepare", "own", "rehearse",
 	"stop", "start", "attach", "verify"}
 
+// leastDeadline are the shortest deadlines of the steps in which the replica is
+// away, or closed: one that no server can keep leads back each time, or leaves
+// the new one closed. In those before, it only gives the copy up.
+var leastDeadline = map[string]time.Duration{"stop": 10 * time.Second, "start": 30 * time.Second, "attach": 10 * time.Second, "verify": 10 * time.Second}
+
+// leastStall is the shortest time without progress that says anything: a
+// server that has just booted, or a donor that begins, needs some of it.
+const leastStall = 10 * time.Second
+
 // Validate returns all Problems at once, or nil. It looks at the secret files
 // that are named, and at nothing else outside of c.
 func (c *Config) Validate() error {
@@ -180,15 +189,15 @@ func (c *Config) checkRebuild(k *checker) {
 		case !slices.Contains(steps, step):
 			k.bad(path, "no step has this name", known)
 		}
-		k.positive(path, d)
+		k.atLeast(path, d, max(leastDeadline[step], 1))
 	}
-	k.positive("rebuild.stall_timeout", r.StallTimeout)
+	k.atLeast("rebuild.stall_timeout", r.StallTimeout, leastStall)
 	r.Mariabackup.check(k, "rebuild.mariabackup")
 	r.Xtrabackup.check(k, "rebuild.xtrabackup")
 	k.oneOf("verify.checksum", c.Verify.Checksum, ChecksumOff, ChecksumSample, ChecksumFull)
 	k.positive("verify.sample", c.Verify.Sample)
 	k.positive("verify.max_lag", c.Verify.MaxLag)
-	k.positive("verify.stall", c.Verify.Stall)
+	k.atLeast("verify.stall", c.Verify.Stall, leastStall)
 	k.longer("lease.critical_max", c.Lease.CriticalMax, "verify.stall", c.Verify.Stall)
 	k.oneOf("donor.primary", c.Donor.Primary, PrimaryNever, PrimaryLastResort, PrimaryAllowed)
 	k.positive("donor.max_lag", c.Donor.MaxLag)
@@ -282,6 +291,13 @@ func (k *checker) oneOf(path, value string, allowed ...string) {
 func (k *checker) positive(path string, d time.Duration) {
 	if d <= 0 {
 		k.bad(path, d.String()+" is not a positive duration", "write one such as 90s")
+	}
+}
+
+func (k *checker) atLeast(path string, d, least time.Duration) {
+	k.positive(path, d)
+	if d > 0 && d < least {
+		k.bad(path, fmt.Sprintf("%v is too short", d), fmt.Sprintf("at least %v", least))
 	}
 }
 
