@@ -94,7 +94,7 @@ func (a *app) certsIssueCommand() *cobra.Command {
 				out = filepath.Join(dir, node)
 			}
 			if err := peer.Issue(dir, out, cluster, node, hosts, time.Duration(days)*day); err != nil {
-				return err
+				return absent(err, "`resilver certs init` makes the authority, in the directory that --dir names")
 			}
 			files := map[string]string{"ca": filepath.Join(out, peer.CACertFile), "cert": filepath.Join(out, node+".crt"), "key": filepath.Join(out, node+".key")}
 			if a.json() {

@@ -38,7 +38,7 @@ func (a *app) checkConfig(file string) error {
 	case errors.As(err, &problems):
 		out.Problems = problems
 	case err != nil:
-		return &usageError{err}
+		return &usageError{absent(err, "name the file to check, such as "+defaultConfig)}
 	default:
 		out.OK = true
 		out.Warnings = append(out.Warnings, cfg.Warnings()...)

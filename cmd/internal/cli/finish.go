@@ -40,7 +40,7 @@ func bootStateDir(file string) (string, config.Log, error) {
 		return d.StateDir, d.Log, nil
 	}
 	if err != nil {
-		return "", config.Log{}, &usageError{err}
+		return "", config.Log{}, &usageError{absent(err, configCure)}
 	}
 	return stateDir, log, nil
 }

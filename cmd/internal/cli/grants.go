@@ -31,7 +31,7 @@ func (a *app) grantsCommand() *cobra.Command {
 			if file != "" {
 				var err error
 				if cfg, err = config.LoadFile(file); err != nil {
-					return &usageError{err}
+					return &usageError{absent(err, "name an existing one by --config FILE, or none for the defaults")}
 				}
 			}
 			if osUser == "" {

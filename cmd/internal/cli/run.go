@@ -3,6 +3,8 @@ package cli
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io/fs"
 	"log/slog"
 
 	"github.com/spf13/cobra"
@@ -28,12 +30,23 @@ func configFlag(c *cobra.Command, file *string) {
 	c.Flags().StringVar(file, "config", defaultConfig, "configuration file")
 }
 
+// configCure is what to do where --config names nothing.
+const configCure = "name an existing one by --config FILE; without it that is " + defaultConfig
+
+// absent adds the cure where what a person named does not exist.
+func absent(err error, cure string) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%w; %s", err, cure)
+	}
+	return err
+}
+
 // run is the daemon until ctx ends. It refuses to run a cluster that others
 // could join or listen to.
 func (a *app) run(ctx context.Context, file string) error {
 	cfg, err := config.LoadFile(file, sidecar.Check)
 	if err != nil {
-		return &usageError{err}
+		return &usageError{absent(err, configCure)}
 	}
 	if open := cfg.Unprotected(); len(open) > 0 {
 		return open

@@ -136,6 +136,29 @@ func TestStartGuardWithABrokenConfiguration(t *testing.T) {
 	}
 }
 
+// TestNoSuchFileSaysWhatToDo: one line, with the name, the cure and one exit code.
+func TestNoSuchFileSaysWhatToDo(t *testing.T) {
+	none := filepath.Join(t.TempDir(), "none")
+	for args, c := range map[string]struct {
+		code int
+		cure string
+	}{
+		"check-config " + none:                             {2, "; name the file to check, such as /etc/resilver/resilver.yaml\n"},
+		"run --config " + none:                             {2, "; name an existing one by --config FILE; without it that is /etc/resilver/resilver.yaml\n"},
+		"start-guard --config " + none:                     {2, "; name an existing one by --config FILE; without it that is /etc/resilver/resilver.yaml\n"},
+		"finish --config " + none:                          {2, "; name an existing one by --config FILE; without it that is /etc/resilver/resilver.yaml\n"},
+		"supervise --start --config " + none:               {2, "; name an existing one by --config FILE; without it that is /etc/resilver/resilver.yaml\n"},
+		"supervise --config " + none + " -- /bin/sh":       {2, "; name an existing one by --config FILE; without it that is /etc/resilver/resilver.yaml\n"},
+		"grants --config " + none:                          {2, "; name an existing one by --config FILE, or none for the defaults\n"},
+		"certs issue --cluster a --node db1 --dir " + none: {1, "; `resilver certs init` makes the authority, in the directory that --dir names\n"},
+	} {
+		_, stderr, code := run(t.Context(), strings.Fields(args)...)
+		if code != c.code || !strings.Contains(stderr, none) || !strings.HasSuffix(stderr, "no such file or directory"+c.cure) || strings.Count(stderr, "\n") != 1 {
+			t.Errorf("%s: exit %d, want %d\n%s", args, code, c.code, stderr)
+		}
+	}
+}
+
 // finish needs no more than the guard, and says nothing where there is nothing
 // to do.
 func TestFinish(t *testing.T) {

@@ -53,7 +53,7 @@ func (a *app) superviseCommand() *cobra.Command {
 func (a *app) supervise(ctx context.Context, file string, command []string, user string, stop time.Duration) error {
 	stateDir, log, err := config.LoadStateDir(file)
 	if err != nil {
-		return &usageError{err}
+		return &usageError{absent(err, configCure)}
 	}
 	program, err := exec.LookPath(command[0])
 	if err == nil {
@@ -107,7 +107,7 @@ type started struct {
 func (a *app) wake(ctx context.Context, file string) error {
 	stateDir, _, err := config.LoadStateDir(file)
 	if err != nil {
-		return &usageError{err}
+		return &usageError{absent(err, configCure)}
 	}
 	st, err := service.Supervised{Socket: sidecar.SuperviseSocket(stateDir)}.Wake(ctx)
 	if err != nil {
