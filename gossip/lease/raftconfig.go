@@ -15,8 +15,8 @@ func raftConfig(o *Options, id raft.ServerID, log *slog.Logger) *raft.Config {
 	c.ElectionTimeout = o.Heartbeat
 	c.LeaderLeaseTimeout = min(time.Second, o.Heartbeat)
 	// By it followers learn within twice as long what was committed where no
-	// nudge tells them: after a change of leader or of membership. It costs an idle leader a request to
-	// each, over and over.
+	// nudge tells them: after a change of leader or of membership. It costs an
+	// idle leader a request to each, over and over.
 	c.CommitTimeout = 2 * time.Second
 	c.SnapshotThreshold = 1024
 	c.SnapshotInterval = 10 * time.Minute
