@@ -154,26 +154,17 @@ func (r *rebuild) replicates(ctx context.Context) error {
 		return err
 	}
 	target := primary.Observation.Executed
-	last, fetched, moves, at := "", "", 0, time.Now()
+	seen := advance{stall: r.h.o.VerifyStall, applied: time.Now(), at: time.Now()}
 	for {
 		obs := r.h.o.Server.Observe(ctx)
-		if both, _ := runs(obs); both {
-			if last != "" && obs.Executed != last {
-				moves, at = moves+1, time.Now()
-			}
-			if src := obs.Source(); src.Retrieved != fetched {
-				// A long transaction is applied while more comes in.
-				fetched, at = src.Retrieved, time.Now()
-			}
-			last = obs.Executed
+		both, state := runs(obs)
+		if seen.look(obs, time.Now()); both {
 			left, err := r.h.o.Server.GTIDSubtract(ctx, target, obs.Executed)
-			if err == nil && (left == "" || moves >= provingMoves) {
+			if err == nil && (left == "" || seen.moves >= provingMoves) {
 				return nil
 			}
-		} else {
-			last, moves = "", 0
 		}
-		if _, state := runs(obs); time.Since(at) > r.h.o.VerifyStall {
+		if seen.stalled(time.Now()) {
 			return fmt.Errorf("no progress within %s: %s", r.h.o.VerifyStall, state)
 		}
 		select {
@@ -184,16 +175,6 @@ func (r *rebuild) replicates(ctx context.Context) error {
 		case <-time.After(50 * time.Millisecond):
 		}
 	}
-}
-
-// runs says whether both threads run, and else in words what they do.
-func runs(obs watchdog.Observation) (bool, string) {
-	src := obs.Source()
-	if !obs.Reachable || src == nil {
-		return false, fmt.Sprintf("%d sources %s", len(obs.Sources), obs.Err)
-	}
-	state := fmt.Sprintf("receiver %s, applier %s: %s%s", src.Receiver.Running, src.Applier.Running, src.Receiver.Message, src.Applier.Message)
-	return src.Receiver.Running == watchdog.ThreadRunning && src.Applier.Running == watchdog.ThreadRunning, state
 }
 
 // primaryInTime asks the present primary, for as long as a stalled replica
