@@ -275,7 +275,7 @@ func (c *comparison) batch(ctx context.Context, walks []watchdog.Walk) (watchdog
 // first that goes on differing.
 func (c *comparison) again(ctx context.Context, differ []difference) error {
 	for try := 1; try < differsAt; try++ {
-		if err := pause(ctx, time.Duration(try)*againPause); err != nil {
+		if err := wait(ctx, time.Duration(try)*againPause); err != nil {
 			return err
 		}
 		var walks []watchdog.Walk

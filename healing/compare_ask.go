@@ -37,7 +37,7 @@ func (c *comparison) ask(ctx context.Context, order watchdog.ChecksumOrder) (wat
 		if errors.Is(err, watchdog.ErrTooSlow) && len(order.Walks) > 0 && !order.Walks[0].Single {
 			c.small = min(c.small+1, len(fewer)-1)
 		}
-		if err := pause(ctx, time.Second); err != nil {
+		if err := wait(ctx, time.Second); err != nil {
 			return out, err
 		}
 	}
@@ -63,14 +63,4 @@ func silent(err error) bool {
 // passing says that a later batch may not meet with the same.
 func passing(err error) bool {
 	return errors.Is(err, replica.ErrPosition) || errors.Is(err, replica.ErrHung) || errors.Is(err, replica.ErrDown)
-}
-
-// pause waits a little between two questions.
-func pause(ctx context.Context, d time.Duration) error {
-	select {
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	case <-time.After(d):
-		return nil
-	}
 }

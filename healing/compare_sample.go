@@ -106,7 +106,7 @@ func (c *comparison) throttle(ctx context.Context) error {
 			c.r.log.Info("comparison waits", "reason", who)
 			said = true
 		}
-		if err := pause(ctx, time.Second); err != nil {
+		if err := wait(ctx, time.Second); err != nil {
 			return err
 		}
 	}

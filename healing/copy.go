@@ -299,17 +299,10 @@ func (r *rebuild) rehearsed(ctx context.Context, o private.RehearseOptions) (pri
 
 // donorExecuted asks the donor what it has executed, for a while: one hiccup
 // must not cost the copy.
-func (r *rebuild) donorExecuted(ctx context.Context) (string, error) {
-	deadline := time.Now().Add(guardPatience)
-	for {
-		set, err := r.h.executedAt(ctx, r.j.Record.Donor)
-		if err == nil || time.Now().After(deadline) {
-			return set, err
-		}
-		select {
-		case <-ctx.Done():
-			return "", context.Cause(ctx)
-		case <-time.After(time.Second):
-		}
-	}
+func (r *rebuild) donorExecuted(ctx context.Context) (set string, err error) {
+	err = until(ctx, guardPatience, time.Second, func() (bool, error) {
+		set, err = r.h.executedAt(ctx, r.j.Record.Donor)
+		return err == nil, err
+	})
+	return set, err
 }

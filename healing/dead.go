@@ -99,17 +99,10 @@ func (l *Last) unfit() string {
 // of one. A server that answers is an error, and so is one that goes on running
 // without.
 func (h *Healer) awaitDeath(ctx context.Context, last *Last, patience time.Duration) error {
-	deadline := time.Now().Add(patience)
-	for {
+	return until(ctx, patience, bootPause, func() (bool, error) {
 		err := h.dead(ctx, last)
-		if err == nil || errors.Is(err, errAlive) || time.Now().After(deadline) || ctx.Err() != nil {
-			return err
-		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(bootPause):
-		}
-	}
+		return err == nil || errors.Is(err, errAlive), err
+	})
 }
 
 // errAlive is a server that was dead and answers again.

@@ -96,15 +96,6 @@ func beyond(ctx context.Context, rule errantRule, claims []*claim, primary watch
 	}
 }
 
-func wait(ctx context.Context, d time.Duration) error {
-	select {
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	case <-time.After(d):
-		return nil
-	}
-}
-
 // executedAt asks a node's sidecar what its server has executed now.
 func (h *Healer) executedAt(ctx context.Context, node string) (string, error) {
 	state, err := h.primaryState(ctx, node)

@@ -88,17 +88,10 @@ func (r *rebuild) close(ctx context.Context) error {
 // subsets: nothing that this node holds may be lost by the swap, and the copy
 // must fit the present primary. The primary is read last.
 func (r *rebuild) subsets(ctx context.Context, now func(context.Context) error) error {
-	deadline := time.Now().Add(subsetPatience)
-	for {
+	return until(ctx, subsetPatience, 500*time.Millisecond, func() (bool, error) {
 		err := now(ctx)
-		if err == nil || time.Now().After(deadline) || ctx.Err() != nil {
-			return err
-		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(500 * time.Millisecond):
-		}
-	}
+		return err == nil, err
+	})
 }
 
 func (r *rebuild) subsetsNow(ctx context.Context) error {

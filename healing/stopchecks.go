@@ -184,33 +184,20 @@ func (r *rebuild) stillBroken(obs watchdog.Observation) error {
 
 // observe looks at the live server, again for a while where it does not
 // answer: one hiccup is not a change.
-func (r *rebuild) observe(ctx context.Context, patience time.Duration) watchdog.Observation {
-	deadline := time.Now().Add(patience)
-	for {
-		obs := r.h.o.Server.Observe(ctx)
-		if obs.Reachable || time.Now().After(deadline) || ctx.Err() != nil {
-			return obs
-		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(bootPause):
-		}
-	}
+func (r *rebuild) observe(ctx context.Context, patience time.Duration) (obs watchdog.Observation) {
+	_ = until(ctx, patience, bootPause, func() (bool, error) {
+		obs = r.h.o.Server.Observe(ctx)
+		return obs.Reachable, nil
+	})
+	return obs
 }
 
 // samePrimary asks until there is an answer: no answer is no yes.
 func (r *rebuild) samePrimary(ctx context.Context) error {
-	deadline := time.Now().Add(guardPatience)
-	for {
+	return until(ctx, guardPatience, 500*time.Millisecond, func() (bool, error) {
 		err := r.askPrimary(ctx)
-		if err == nil || errors.Is(err, errChanged) || time.Now().After(deadline) || ctx.Err() != nil {
-			return err
-		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(500 * time.Millisecond):
-		}
-	}
+		return err == nil || errors.Is(err, errChanged), err
+	})
 }
 
 var errChanged = errors.New("the cluster has changed")
