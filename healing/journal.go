@@ -1,6 +1,7 @@
 package healing
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -104,32 +105,79 @@ func (j *Journal) save(stateDir string, now time.Time) error {
 	if err != nil {
 		return fmt.Errorf("write the journal: %w", err)
 	}
-	err = saveFile(journalPath(stateDir), append(b, '\n'))
+	b = padded(b, journalRoom)
+	err = saveFile(journalPath(stateDir), b)
 	if errors.Is(err, syscall.ENOSPC) {
 		// The copy may have filled the disk that the journal is on.
-		if removed := removeFile(reservePath(stateDir)); removed == nil {
-			err = saveFile(journalPath(stateDir), append(b, '\n'))
-		}
+		err = saveInReserve(stateDir, b)
 	}
 	return err
 }
 
-// reserveBytes are kept for the journal on a disk that fills up.
-const reserveBytes = 256 << 10
+// A journal takes more room than it needs, so that on a full disk the next one
+// can take its place, and whatever else wants room cannot take that.
+const (
+	journalRoom  = 32 << 10  // a journal has a multiple of it
+	reserveBytes = 256 << 10 // for the first journal on a full disk
+)
+
+// padded ends a journal with blanks, which JSON does not mind.
+func padded(b []byte, unit int) []byte {
+	blanks := bytes.Repeat([]byte{' '}, unit-1-len(b)%unit)
+	return append(append(b, blanks...), '\n')
+}
 
 func reservePath(stateDir string) string { return filepath.Join(stateDir, "journal.reserve") }
 
-// keepReserve allocates room that save gives up when there is none left.
+// keepReserve allocates room that save can write to when there is none left.
 func keepReserve(stateDir string) error {
 	f, err := os.OpenFile(reservePath(stateDir), os.O_CREATE|os.O_WRONLY, 0o600)
 	if err != nil {
 		return fmt.Errorf("reserve room for the journal: %w", err)
 	}
-	err = errors.Join(unix.Fallocate(int(f.Fd()), 0, 0, reserveBytes), f.Close())
+	err = errors.Join(unix.Fallocate(int(f.Fd()), 0, 0, reserveBytes), f.Sync(), f.Close())
 	if err != nil {
 		return fmt.Errorf("reserve room for the journal: %w", err)
 	}
 	return nil
+}
+
+// saveInReserve writes the journal where room was kept for it, and lets the two
+// files change their names at once: what was the journal is the reserve of the
+// next one. Not a block is given back that somebody else could take. A file
+// system that writes nothing in place, as btrfs, or that cannot exchange two
+// names, gets the room back instead.
+func saveInReserve(stateDir string, b []byte) error {
+	err := overwrite(reservePath(stateDir), b)
+	if err == nil {
+		err = unix.Renameat2(unix.AT_FDCWD, reservePath(stateDir), unix.AT_FDCWD, journalPath(stateDir), unix.RENAME_EXCHANGE)
+	}
+	if errors.Is(err, unix.ENOENT) { // the first one, or no reserve
+		err = os.Rename(reservePath(stateDir), journalPath(stateDir))
+	}
+	if err == nil {
+		return syncDir(stateDir)
+	}
+	if removed := removeFile(reservePath(stateDir)); removed != nil {
+		return removed
+	}
+	return saveFile(journalPath(stateDir), b)
+}
+
+// overwrite fills a file with b and blanks, within the length that it has.
+func overwrite(path string, b []byte) error {
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	info, err := f.Stat()
+	if err == nil && info.Size() < int64(len(b)) {
+		err = fmt.Errorf("%s has room for %d bytes, %d are needed", path, info.Size(), len(b))
+	}
+	if err == nil {
+		_, err = f.Write(append(b, bytes.Repeat([]byte{' '}, int(info.Size())-len(b))...))
+	}
+	return errors.Join(err, f.Sync(), f.Close())
 }
 
 // saveFile replaces path atomically with mode 0600 and syncs the directory

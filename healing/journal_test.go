@@ -1,11 +1,14 @@
 package healing
 
 import (
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"resilver/config/secret"
 	"resilver/healing/datadir"
@@ -66,6 +69,66 @@ func TestDamagedOrNewerJournalIsRefused(t *testing.T) {
 		if err := StartGuard(dir, ""); err == nil {
 			t.Errorf("%s: mysqld may start", name)
 		}
+	}
+}
+
+// TestJournalOnAFullDisk: written where room was kept for it, as often as it
+// takes, the journal is the last one that was written, and no block of its room
+// comes free in between.
+func TestJournalOnAFullDisk(t *testing.T) {
+	dir := t.TempDir()
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	room := func() (blocks int64) {
+		for _, path := range []string{journalPath(dir), reservePath(dir)} {
+			var st unix.Stat_t
+			must(unix.Stat(path, &st))
+			blocks += st.Blocks
+		}
+		return blocks
+	}
+	must(keepReserve(dir))
+	must((&Journal{Token: 1}).save(dir, time.Now()))
+	before := room()
+	for token := uint64(2); token < 20; token++ {
+		j := Journal{Token: token, Version: journalFlat, Executed: strings.Repeat("x", int(token)*700)}
+		b, err := json.Marshal(&j)
+		must(err)
+		must(saveInReserve(dir, padded(b, journalRoom)))
+		got, err := loadJournal(dir)
+		must(err)
+		if got.Token != token || got.Executed != j.Executed {
+			t.Fatalf("journal %d is read back as %d", token, got.Token)
+		}
+		if now := room(); now < before {
+			t.Fatalf("%d blocks have come free for others", before-now)
+		}
+	}
+	must(keepReserve(dir))
+	if info, err := os.Stat(reservePath(dir)); err != nil || info.Size() < reserveBytes {
+		t.Errorf("the reserve is not whole again: %v, %v", info, err)
+	}
+}
+
+// TestJournalOnAFullDiskWithoutReserve: with nothing to write to it is an
+// error, and the journal is as it was.
+func TestJournalOnAFullDiskWithoutReserve(t *testing.T) {
+	dir := t.TempDir()
+	if err := (&Journal{Token: 1}).save(dir, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(reservePath(dir), []byte("small"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := overwrite(reservePath(dir), padded([]byte("{}"), journalRoom)); err == nil {
+		t.Error("the reserve has grown")
+	}
+	if got, err := loadJournal(dir); err != nil || got.Token != 1 {
+		t.Errorf("the journal is %+v, %v", got, err)
 	}
 }
 

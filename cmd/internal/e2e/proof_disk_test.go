@@ -92,7 +92,7 @@ func stateFull(t *testing.T, c *lab.Cluster, n *lab.Node, before identity, state
 		self, err := n.Self(ctx)
 		return err == nil && (self.Rebuild == nil || self.Rebuild.Step == watchdog.StepSettle), present(ctx, n)
 	}))
-	if _, err := os.Stat(filepath.Join(n.StateDir(), "journal.reserve")); err == nil {
+	if b, err := os.ReadFile(filepath.Join(n.StateDir(), "journal.reserve")); err == nil && !strings.HasPrefix(string(b), "{") {
 		t.Error("the journal's reserve was not needed: this proves nothing")
 	}
 	free()
