@@ -41,7 +41,8 @@ func mark(datadir, reason string) error {
 		return err
 	}
 	defer f.Close()
-	if _, err := f.WriteString(reason + "\n"); err != nil {
+	// On a full disk it may have no text: its presence is the message.
+	if _, err := f.WriteString(reason + "\n"); err != nil && !errors.Is(err, unix.ENOSPC) {
 		return err
 	}
 	if err := (owning{uid: st.Uid, gid: st.Gid}).give(f); err != nil {
