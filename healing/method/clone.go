@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"path/filepath"
 	"sync/atomic"
 	"time"
@@ -166,7 +165,7 @@ func (r *cloning) ended(cause, err error) error {
 // discard removes what a clone that ended left in the staging directory,
 // which did not exist when Stage began: what is there was made here.
 func (r *cloning) discard() error {
-	area, err := os.OpenRoot(r.job.Area)
+	area, err := private.OpenArea(r.job.Area)
 	if err != nil {
 		return fmt.Errorf("discard a refused clone: %w", err)
 	}

@@ -5,9 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"path/filepath"
 	"time"
+
+	"resilver/healing/private"
 )
 
 // PhysicalOptions are what a physical backup method needs at the recipient.
@@ -120,7 +121,7 @@ func (p *Physical) stage(ctx context.Context, job Job, report func(done, total i
 	if err != nil {
 		return Copy{}, err
 	}
-	dir, err := os.OpenRoot(job.Staging)
+	dir, err := private.OpenArea(job.Staging)
 	if err != nil {
 		return Copy{}, err
 	}
@@ -138,19 +139,12 @@ func (p *Physical) stage(ctx context.Context, job Job, report func(done, total i
 
 // makeStaging makes the directory that the copy goes to, for its owner alone.
 func makeStaging(job Job) error {
-	area, err := os.OpenRoot(job.Area)
+	area, err := private.OpenArea(job.Area)
 	if err != nil {
 		return fmt.Errorf("make the staging directory: %w", err)
 	}
 	defer func() { _ = area.Close() }()
-	name := filepath.Base(job.Staging)
-	if err := area.Mkdir(name, 0o700); err != nil {
-		return fmt.Errorf("make the staging directory: %w", err)
-	}
-	if os.Geteuid() == 0 {
-		err = area.Lchown(name, int(job.Program.UID), int(job.Program.GID))
-	}
-	if err != nil {
+	if err := private.MakeDir(area, filepath.Base(job.Staging), 0o700, job.Program); err != nil {
 		return fmt.Errorf("make the staging directory: %w", err)
 	}
 	return nil

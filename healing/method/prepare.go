@@ -4,8 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"strconv"
+
+	"resilver/healing/private"
 )
 
 // Prepare applies the redo log that came with the copy, as the datadir's
@@ -23,7 +24,7 @@ func (p *Physical) prepare(ctx context.Context, job Job) error {
 	if err != nil {
 		return err
 	}
-	dir, err := os.OpenRoot(job.Staging)
+	dir, err := private.OpenArea(job.Staging)
 	if err != nil {
 		return err
 	}

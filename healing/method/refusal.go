@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/go-sql-driver/mysql"
+
+	"resilver/healing/private"
 )
 
 // StallError is a copy in which nothing moved for too long.
@@ -143,7 +145,7 @@ func (e *RefusedError) Unwrap() error { return e.Err }
 // complete checks the marks that CLONE leaves in a directory: one of a clone
 // in progress, or none at all, is no copy.
 func complete(staging string) error {
-	dir, err := os.OpenRoot(staging)
+	dir, err := private.OpenArea(staging)
 	if err != nil {
 		return fmt.Errorf("check the copy: %w", err)
 	}

@@ -5,9 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
+
+	"golang.org/x/sys/unix"
 )
 
 // copyTree copies the directory from to the new directory to, both inside
@@ -15,18 +16,10 @@ import (
 // shares them where the file system can (copy_file_range). It follows no link
 // and copies none: a datadir that was just initialised has none.
 func copyTree(ctx context.Context, area *os.Root, from, to string, prog Program) error {
-	if err := area.Mkdir(to, 0o700); err != nil {
+	if err := MakeDir(area, to, 0o750, prog); err != nil {
 		return err
 	}
-	dir, err := area.Open(to)
-	if err != nil {
-		return err
-	}
-	err = errors.Join(dir.Chown(int(prog.UID), int(prog.GID)), dir.Chmod(0o750), dir.Close())
-	if err != nil {
-		return err
-	}
-	src, err := area.Open(from)
+	src, err := area.OpenFile(from, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
 	if err != nil {
 		return err
 	}
@@ -55,18 +48,11 @@ func copyTree(ctx context.Context, area *os.Root, from, to string, prog Program)
 }
 
 func copyFile(area *os.Root, from, to string, prog Program) error {
-	src, err := area.Open(from)
+	src, info, err := openRegular(area, from)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = src.Close() }()
-	info, err := src.Stat()
-	if err != nil {
-		return err
-	}
-	if !info.Mode().IsRegular() {
-		return &fs.PathError{Op: "copy", Path: from, Err: fs.ErrInvalid}
-	}
 	dst, err := area.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return err

@@ -145,7 +145,12 @@ func mkdir(path string) error {
 	if err := unix.Mkdirat(int(parent.Fd()), filepath.Base(path), 0o755); err != nil {
 		return err
 	}
-	return unix.Fchmodat(int(parent.Fd()), filepath.Base(path), 0o755, 0)
+	dir, err := openPath(path) // what may be in its place by now is not changed
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	return os.Chmod(procPath(dir), 0o755)
 }
 
 // openPath opens a directory for its place alone, and follows no link.

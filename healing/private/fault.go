@@ -66,14 +66,12 @@ func (s *Server) log() string {
 // readLog is the end of its log, its standard error first.
 func (s *Server) readLog() string {
 	text := s.out.String()
-	f, err := s.work.root.Open("mysqld.err")
+	f, info, err := openRegular(s.work.root, "mysqld.err")
 	if err != nil {
 		return text
 	}
 	defer func() { _ = f.Close() }()
-	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
-		return text
-	} else if info.Size() > tailBytes {
+	if info.Size() > tailBytes {
 		if _, err := f.Seek(-tailBytes, io.SeekEnd); err != nil {
 			return text
 		}

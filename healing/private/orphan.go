@@ -16,6 +16,9 @@ import (
 
 const recordName = "process.json"
 
+// maxRecord bounds it, in bytes.
+const maxRecord = 64 << 10
+
 // birth is the record of a private server.
 type birth struct {
 	Birth
@@ -53,7 +56,7 @@ func (w *work) forget() { _ = w.root.Remove(recordName) }
 // datadir inside the area. It returns how many there were; an error means
 // that one may still run, and that nothing of the area may be removed.
 func EndOrphans(area string) (int, error) {
-	root, err := os.OpenRoot(area)
+	root, err := OpenArea(area)
 	if errors.Is(err, fs.ErrNotExist) {
 		return 0, nil
 	}
@@ -65,13 +68,13 @@ func EndOrphans(area string) (int, error) {
 	var errs []error
 	for _, role := range roles {
 		name := filepath.Join(nameWork, role, recordName)
-		b, err := root.ReadFile(name)
+		b, err := readSmall(root, name, maxRecord)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
 		killed := false
 		if err == nil {
-			killed, err = endOrphan(area, b)
+			killed, err = endOrphan(root, area, b)
 		}
 		if err != nil {
 			errs = append(errs, fmt.Errorf("end the stray %s server: %w", role, err))
@@ -85,7 +88,7 @@ func EndOrphans(area string) (int, error) {
 	return ended, errors.Join(errs...)
 }
 
-func endOrphan(area string, record []byte) (bool, error) {
+func endOrphan(root *os.Root, area string, record []byte) (bool, error) {
 	var b birth
 	// The file belongs to mysqld's user: it is a claim to be checked. One cut
 	// by a crash names nobody.
@@ -97,7 +100,7 @@ func endOrphan(area string, record []byte) (bool, error) {
 		return false, err
 	}
 	defer func() { _ = unix.Close(fd) }()
-	if err := worksIn(b.PID, area, b.Datadir); err != nil {
+	if err := worksIn(b.PID, root, area, b.Datadir); err != nil {
 		// One that is dying has no directory any more, but its last threads
 		// may still write.
 		if _, dying, again := startTicks(b.PID); dying || errors.Is(again, fs.ErrNotExist) {
@@ -110,11 +113,11 @@ func endOrphan(area string, record []byte) (bool, error) {
 
 // worksIn checks that a process has the datadir, which must be directly in
 // the area, as its working directory: mysqld changes into its datadir.
-func worksIn(pid int, area, datadir string) error {
+func worksIn(pid int, root *os.Root, area, datadir string) error {
 	if filepath.Dir(datadir) != filepath.Clean(area) {
 		return fmt.Errorf("process %d: the recorded datadir %s is not in %s", pid, datadir, area)
 	}
-	want, err := os.Stat(datadir)
+	want, err := root.Lstat(filepath.Base(datadir)) // a link would lead to anybody's directory
 	if err != nil {
 		return fmt.Errorf("process %d: %w", pid, err)
 	}

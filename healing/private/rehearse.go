@@ -257,7 +257,7 @@ func unchanged(ctx context.Context, db *replica.Server, want string) (string, er
 // syncFS writes the file system of dir to disk: the files that CLONE or a
 // backup tool made were never synced by anybody.
 func syncFS(dir string) error {
-	f, err := os.Open(dir)
+	f, err := os.OpenFile(dir, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
 	if err != nil {
 		return fmt.Errorf("sync the copy: %w", err)
 	}

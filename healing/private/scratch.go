@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
-	"os"
 	"path/filepath"
 	"slices"
 	"time"
@@ -59,7 +58,7 @@ func Scratch(ctx context.Context, o Options, settings map[string]string) (*Serve
 	if err := o.check(); err != nil {
 		return nil, fmt.Errorf("scratch server: %w", err)
 	}
-	area, err := os.OpenRoot(o.Area)
+	area, err := OpenArea(o.Area)
 	if err != nil {
 		return nil, fmt.Errorf("scratch server: %w", err)
 	}

@@ -43,7 +43,7 @@ type work struct {
 // openWork makes the directory area/rehearse/role where it is missing, and
 // removes what an earlier server of this role left in it.
 func openWork(area, role, datadir string, prog Program) (*work, error) {
-	base, err := os.OpenRoot(area)
+	base, err := OpenArea(area)
 	if err != nil {
 		return nil, fmt.Errorf("open the staging area: %w", err)
 	}
@@ -120,7 +120,7 @@ func empty(root *os.Root, names []string) error {
 // their work directories, relay logs first of all. The logs stay for a person
 // to read.
 func Sweep(area string) error {
-	root, err := os.OpenRoot(area)
+	root, err := OpenArea(area)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -176,9 +176,11 @@ func (w *work) writable() []string {
 // ensureDir makes one directory that belongs to mysqld's user and nobody
 // else, or checks that the one that is there is such.
 func ensureDir(root *os.Root, name string, mode fs.FileMode, prog Program) error {
-	err := root.Mkdir(name, 0o700)
-	made := err == nil
-	if err != nil && !errors.Is(err, fs.ErrExist) {
+	err := MakeDir(root, name, mode, prog)
+	if err == nil {
+		return nil
+	}
+	if !errors.Is(err, fs.ErrExist) {
 		return fmt.Errorf("make directory: %w", err)
 	}
 	info, err := root.Lstat(name)
@@ -188,19 +190,8 @@ func ensureDir(root *os.Root, name string, mode fs.FileMode, prog Program) error
 	if !info.IsDir() {
 		return fmt.Errorf("make directory: %s is in the way and is no directory", filepath.Join(root.Name(), name))
 	}
-	if !made {
-		if st := info.Sys().(*syscall.Stat_t); st.Uid != prog.UID {
-			return fmt.Errorf("make directory: %s belongs to uid %d, want %d", filepath.Join(root.Name(), name), st.Uid, prog.UID)
-		}
-		return nil
-	}
-	dir, err := root.Open(name)
-	if err != nil {
-		return fmt.Errorf("make directory: %w", err)
-	}
-	defer func() { _ = dir.Close() }()
-	if err := errors.Join(dir.Chown(int(prog.UID), int(prog.GID)), dir.Chmod(mode)); err != nil {
-		return fmt.Errorf("make directory: %w", err)
+	if st := info.Sys().(*syscall.Stat_t); st.Uid != prog.UID {
+		return fmt.Errorf("make directory: %s belongs to uid %d, want %d", filepath.Join(root.Name(), name), st.Uid, prog.UID)
 	}
 	return nil
 }
