@@ -190,8 +190,10 @@ func copyEntry(from, to *os.File, name string) error {
 	switch {
 	case isDir(&st):
 		return copyDir(in, to, name, st.Mode&0o7777)
+	case isRegular(&st) && st.Nlink != 1: // it may be one that its owner here cannot read
+		return fmt.Errorf("%s has %d names: hard links do not belong in a copy", in.Name(), st.Nlink)
 	case isRegular(&st):
-		return copyFile(in, to, name, st.Mode&0o7777)
+		return copyFile(in, to, name, st.Mode&0o777) // a program that runs as its owner would be ours for a moment
 	}
 	return fmt.Errorf("%s is neither a file nor a directory", in.Name())
 }
