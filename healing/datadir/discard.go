@@ -42,8 +42,9 @@ func (p Place) discard(ref Ref) error {
 
 // discardShelf removes the entries elsewhere that were kept with the old
 // datadir of rebuild id. The file system of one may have another number since
-// it was labelled; its inode may not.
-func discardShelf(shelf Ref, id string) error {
+// it was labelled; its inode may not. Who owns the datadir can write any label,
+// and so it must be a directory of the same owner's.
+func discardShelf(shelf Ref, id string, owner uint32) error {
 	if want := filepath.Join(NameOutside, NameOld, id); !idPattern.MatchString(id) || !strings.HasSuffix(shelf.Path, "/"+want) {
 		return errors.New("it is not a shelf of this rebuild")
 	}
@@ -56,6 +57,18 @@ func discardShelf(shelf Ref, id string) error {
 	}
 	if now.Ino != shelf.Ino {
 		return fmt.Errorf("%w: %s", ErrOther, now)
+	}
+	dir, err := now.open()
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	st, err := statFile(dir)
+	if err != nil {
+		return err
+	}
+	if st.Uid != owner {
+		return fmt.Errorf("it belongs to user %d, not to the datadir's owner %d", st.Uid, owner)
 	}
 	return removeTree(now)
 }

@@ -383,26 +383,28 @@ func TestPruneRefusesAnotherShelf(t *testing.T) {
 	_, base := setUp(t)
 	shelf := filepath.Join(base, "ext", NameOutside, NameOld, "r1")
 	write(t, filepath.Join(shelf, "bin.1"), "old")
-	ref := mustRef(t, shelf)
+	ref, owner := mustRef(t, shelf), uint32(os.Geteuid())
 	for _, wrong := range []struct {
-		ref Ref
-		id  string
+		ref   Ref
+		id    string
+		owner uint32
 	}{
-		{ref, "r2"}, {ref, ".."}, {mustRef(t, filepath.Join(base, "ext")), "r1"},
-		{Ref{Path: ref.Path, Dev: ref.Dev, Ino: ref.Ino + 1}, "r1"},
+		{ref, "r2", owner}, {ref, "..", owner}, {mustRef(t, filepath.Join(base, "ext")), "r1", owner},
+		{Ref{Path: ref.Path, Dev: ref.Dev, Ino: ref.Ino + 1}, "r1", owner},
+		{ref, "r1", owner + 1}, // a label that somebody else's user has written
 	} {
-		if err := discardShelf(wrong.ref, wrong.id); err == nil {
+		if err := discardShelf(wrong.ref, wrong.id, wrong.owner); err == nil {
 			t.Errorf("%+v was discarded", wrong)
 		}
 	}
 	if !exists(filepath.Join(shelf, "bin.1")) {
 		t.Fatal("it is gone")
 	}
-	must(t, discardShelf(Ref{Path: ref.Path, Dev: ref.Dev + 1, Ino: ref.Ino}, "r1"))
+	must(t, discardShelf(Ref{Path: ref.Path, Dev: ref.Dev + 1, Ino: ref.Ino}, "r1", owner))
 	if exists(shelf) {
 		t.Fatal("it is still there")
 	}
-	must(t, discardShelf(ref, "r1"))
+	must(t, discardShelf(ref, "r1", owner))
 }
 
 // TestX4NamesAlone: a schema's directory may have the name of a log, and a

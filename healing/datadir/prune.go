@@ -91,7 +91,7 @@ func (p Place) prune(k Kept) error {
 		return err
 	}
 	for _, shelf := range k.Outside {
-		if err := discardShelf(shelf, k.ID); err != nil {
+		if err := discardShelf(shelf, k.ID, p.Live.UID); err != nil {
 			return fmt.Errorf("discard %s: %w", shelf.Path, err)
 		}
 	}
