@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 
 	"golang.org/x/sys/unix"
 )
@@ -51,15 +50,20 @@ func mark(datadir, reason string) error {
 	return errors.Join(f.Sync(), dir.Sync())
 }
 
-// Unmark removes the marker; none is fine.
+// Unmark removes the marker, whatever somebody has put there under its name;
+// none is fine.
 func Unmark(datadir string) error {
 	dir, err := openDir(trimSlash(datadir))
 	if err != nil {
 		return fmt.Errorf("unmark the datadir: %w", err)
 	}
 	defer dir.Close()
-	if err := unix.Unlinkat(int(dir.Fd()), MarkerName, 0); err != nil && !errors.Is(err, unix.ENOENT) {
-		return fmt.Errorf("unmark the datadir: %w", &os.PathError{Op: "remove", Path: MarkerName, Err: err})
+	st, err := statFile(dir)
+	if err == nil {
+		err = remove(dir, MarkerName, uint64(st.Dev))
+	}
+	if err != nil {
+		return fmt.Errorf("unmark the datadir: %w", err)
 	}
 	if err := dir.Sync(); err != nil {
 		return fmt.Errorf("unmark the datadir: %w", err)
