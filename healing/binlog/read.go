@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -89,10 +90,21 @@ func (r *Reader) read(ctx context.Context, path string, relay, last bool, p *par
 	return ext, nil
 }
 
+// maxIndex bounds the list of logs, in bytes.
+const maxIndex = 64 << 20
+
 // files are those of the index, oldest first, and any that is there with a
 // number after the last of them: a crash may have come before it was listed.
 func (l Logs) files() ([]string, error) {
-	text, err := os.ReadFile(l.at(l.Index))
+	index, err := open(l.at(l.Index))
+	if err != nil {
+		return nil, err
+	}
+	defer index.Close()
+	text, err := io.ReadAll(io.LimitReader(index, maxIndex+1))
+	if err == nil && len(text) > maxIndex {
+		err = fmt.Errorf("%s is larger than an index of logs can be", index.Name())
+	}
 	if err != nil {
 		return nil, err
 	}

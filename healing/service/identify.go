@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net"
 	"os"
@@ -120,7 +121,7 @@ const pidFileName = "pid file"
 
 func pidFileWitness(path string) witness {
 	w := witness{name: pidFileName}
-	data, err := os.ReadFile(path)
+	data, err := readSmall(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return w
 	}
@@ -140,6 +141,21 @@ func pidFileWitness(path string) witness {
 		w.unknown = err
 	}
 	return w
+}
+
+// readSmall reads a file that mysqld's user may have put there: no more than a
+// number needs, and no link, device or pipe, the opening of which could do
+// something or wait for ever.
+func readSmall(path string) ([]byte, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
+		return nil, errors.Join(fmt.Errorf("%s is not a regular file", path), err)
+	}
+	return io.ReadAll(io.LimitReader(f, 32))
 }
 
 // socketWitness asks the kernel who called listen(2) on the socket
