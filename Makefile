@@ -81,12 +81,12 @@ proof: disks cc lab ## run the long proofs on real clusters: faults, crashes, re
 SEED  ?= 1
 CELLS ?=
 .PHONY: chaos
-chaos: disks build cc lab ## kill every program at every point of a rebuild, hours, goes on where it was; SEED=7 CELLS='mysql swap'; writes docs/reliability.md
+chaos: disks build cc lab ## kill every program at every point of a rebuild, fill its disk at every step, hours, goes on where it was; SEED=7 CELLS='mysql swap'; writes docs/reliability.md
 	@mkdir -p .lab
 	@echo "the crash matrix  (all of its output goes to .lab/chaos.log)"
 	@failed=0; RESILVER_CHAOS=$(CURDIR)/.lab/chaos.jsonl RESILVER_CHAOS_REVISION=$(VERSION) RESILVER_CHAOS_SEED=$(SEED) RESILVER_CHAOS_CELLS='$(CELLS)' \
-		go test -race -tags proof -timeout 8h -count=1 -v -run TestInvariant5CrashMatrix ./cmd/internal/e2e \
-		> >(tee .lab/chaos.log | grep --line-buffered -E '^(ok|FAIL|panic:)|--- FAIL|DATA RACE|cells to run| to go$$|left to the next run') 2>&1 || failed=$$?; \
+		go test -race -tags proof -timeout 8h -count=1 -v -run 'TestInvariant5CrashMatrix|TestDiskFullAtEveryStep' ./cmd/internal/e2e \
+		> >(tee .lab/chaos.log | grep --line-buffered -E '^(ok|FAIL|panic:)|--- FAIL|DATA RACE|cells to run| to go$$|full from|left to the next run') 2>&1 || failed=$$?; \
 		bin/resilver-lab reliability --from .lab/chaos.jsonl --markdown docs/reliability.md; exit $$failed
 
 .PHONY: systemd
