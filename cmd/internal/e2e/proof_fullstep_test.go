@@ -147,6 +147,13 @@ func fullFrom(t *testing.T, n *lab.Node, gate string, step watchdog.Step, before
 		return err == nil, present(ctx, n)
 	}))
 	asBefore(t, n, id)
+	// A receiver that found no room tries again after a minute; until then it
+	// cannot be stopped, and the next rebuild would be cancelled.
+	must(t, lab.WaitFor(t.Context(), 90*time.Second, "the receiver to go on", func(ctx context.Context) (bool, string) {
+		status, err := n.Replica(ctx)
+		state := fmt.Sprint(status["Replica_IO_State"])
+		return err == nil && !strings.Contains(state, "Queueing"), state
+	}))
 	return false
 }
 
