@@ -158,7 +158,7 @@ var idPattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$`)
 // above but old itself, template-<version>, or old/<rebuild id>.
 func known(name string) bool {
 	switch name {
-	case NameNew, NameScratch, NameRehearse:
+	case NameNew, NameScratch, NameRehearse, NameGoing:
 		return true
 	}
 	if v, ok := strings.CutPrefix(name, "template-"); ok {
