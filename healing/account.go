@@ -121,7 +121,7 @@ func (h *Healer) refused(ctx context.Context, source replica.SourceConfig, self 
 // was seen while it ran.
 func (h *Healer) elsewhere(ctx context.Context, self watchdog.Observation, dead bool) bool {
 	if dead {
-		last, err := h.o.Known.Last()
+		last, err := h.known()
 		return err != nil || !last.OurNetwork
 	}
 	pid, err := h.serverPID(ctx, self)

@@ -56,7 +56,7 @@ func (g *gathering) traceable(set string) error {
 	if err != nil {
 		return err
 	}
-	last, err := g.h.o.Known.Last()
+	last, err := g.h.known()
 	if err == nil && (last.ReadAt.IsZero() || last.Observation.ServerUUID != g.f.Self.ServerUUID) {
 		err = errors.New("how mysqld is run was not read yet")
 	}

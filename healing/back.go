@@ -27,8 +27,10 @@ func (r *rebuild) back(why error) error {
 	r.log.Error("going back to the old server", "step", r.j.Step, "reason", why)
 	outcome := errRolledBack
 	switch {
-	case r.j.at(watchdog.StepStop):
+	case r.j.at(watchdog.StepStop, watchdog.StepWipe):
 		outcome = errCancelled
+	case r.j.Bare:
+		outcome = errBare
 	case r.j.Old != "":
 		outcome = errForward
 	}
@@ -38,7 +40,11 @@ func (r *rebuild) back(why error) error {
 		ctx, cancel := context.WithTimeout(life, backAttempt)
 		err := r.backOnce(ctx)
 		if err == nil {
-			err = r.note((*Journal).served)
+			err = r.note(func(j *Journal) {
+				if !j.Bare {
+					j.served()
+				}
+			})
 		}
 		if errors.Is(err, errTaken) {
 			// It runs, and is not ended any more: nothing must hold it down.
@@ -86,6 +92,9 @@ func (r *rebuild) backOnce(ctx context.Context) error {
 	}
 	if err := r.j.restoreOutside(); err != nil {
 		return err
+	}
+	if r.j.Bare {
+		return datadir.Mark(r.j.Live.Path, "no data here") // and nothing is started
 	}
 	if err := datadir.Unmark(r.j.Live.Path); err != nil {
 		return err

@@ -15,7 +15,8 @@ import (
 
 // Finish makes the datadir fit to be started on, right before mysqld starts
 // and without a sidecar: after a reboot in the middle of a swap it completes
-// the exchange, after one in an unfinished stop it takes the way back. The
+// the exchange, after one in an unfinished stop, or a wipe that has removed
+// nothing yet, it takes the way back. The
 // sidecar goes on from there once it runs. Nothing left to do is no error;
 // something left that a running sidecar is about to do is ErrStateInUse, and
 // mysqld must wait for it.
@@ -60,6 +61,9 @@ func (j *Journal) leftForBoot() (bool, error) {
 		return true, nil
 	case !j.Back && j.at(watchdog.StepStop, watchdog.StepSwap):
 		return true, nil
+	case !j.Back && j.at(watchdog.StepWipe):
+		state, err := j.wiped()
+		return state == datadir.NotYet, err
 	case !j.Back && !j.at(watchdog.StepStart):
 		return false, nil
 	}
@@ -89,7 +93,10 @@ func (b *boot) finish() error {
 		}
 	}
 	switch {
-	case b.j.at(watchdog.StepStop) && !b.j.Done && !b.j.Back:
+	case b.j.at(watchdog.StepStop, watchdog.StepWipe) && !b.j.Done && !b.j.Back:
+		if state, err := b.j.wiped(); err != nil || state != datadir.NotYet {
+			return err
+		}
 		if err := b.note(func(j *Journal) { j.Back = true }); err != nil {
 			return err
 		}
@@ -99,6 +106,9 @@ func (b *boot) finish() error {
 		}
 	case !b.j.Back && !b.j.at(watchdog.StepStart):
 		return nil
+	}
+	if b.j.Back && b.j.Bare {
+		return nil // the way back leads to no data
 	}
 	if err := b.open(); err != nil {
 		return err
@@ -163,6 +173,10 @@ func (j *Journal) renumber() bool {
 
 func (j *Journal) renumberLive() bool {
 	live, err := datadir.RefOf(j.Live.Path)
+	if j.Husk.Ino != 0 && err == nil && live.Dev != j.Live.Dev && (live.Ino == j.Live.Ino || live.Ino == j.Husk.Ino) && j.Staged.Ino == 0 {
+		j.Live.Dev, j.Was.Dev, j.Husk.Dev, j.Going.Dev = live.Dev, live.Dev, live.Dev, live.Dev
+		return true
+	}
 	if err != nil || live.Dev == j.Live.Dev || live.Ino != j.Live.Ino && live.Ino != j.Staged.Ino {
 		return false
 	}
@@ -175,5 +189,9 @@ func (j *Journal) renumberLive() bool {
 		j.Staged.Dev = live.Dev
 	}
 	j.Live.Dev, j.Was.Dev = live.Dev, live.Dev
+	if j.Husk.Ino != 0 {
+		j.Husk.Dev = live.Dev
+		j.Going.Dev = live.Dev
+	}
 	return true
 }

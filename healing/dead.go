@@ -25,7 +25,7 @@ const bootPatience = 5 * time.Second
 // down finds out whether a server that does not answer is dead, and takes what
 // was last seen of it for the facts.
 func (g *gathering) down() {
-	last, err := g.h.o.Known.Last()
+	last, err := g.h.known()
 	d := &watchdog.Down{Since: last.Observation.At}
 	g.f.Down = d
 	switch {
@@ -142,6 +142,9 @@ const longReadOnly = time.Minute
 // as they were last seen, completed from its logs. What its logs do not tell
 // was not written by anybody where it was read-only all the time.
 func (h *Healer) atRest(ctx context.Context, last *Last, sets arithmetic) (executed, held string, err error) {
+	if last.bare {
+		return "", "", nil
+	}
 	ctx, cancel := context.WithTimeoutCause(ctx, logsTimeout, fmt.Errorf("not done within %s", logsTimeout))
 	defer cancel()
 	seen, o := last.Observation, last.Observation

@@ -45,6 +45,9 @@ func (r *rebuild) conclude(err error) {
 		} else if rec.Rollback() {
 			rec.Error = r.wentBack()
 		}
+		if w := r.h.Wiped(); w != nil && err != nil {
+			rec.Error += "; " + w.Words() + ": the next rebuild goes on, by itself where policy.mode is heal, else at `resilver rebuild`"
+		}
 		if rec.Outcome == watchdog.Failed && !errors.Is(err, errTaken) {
 			switch {
 			case j.at(watchdog.StepAttach):
@@ -179,7 +182,11 @@ func (r *rebuild) release(ctx context.Context) error {
 
 // forget removes the journal, and what it kept apart.
 func (r *rebuild) forget(context.Context) error {
-	if err := removeFile(passwordPath(r.h.o.StateDir)); err != nil {
+	bare, err := r.forgetWiped()
+	if err == nil && !bare {
+		err = removeFile(passwordPath(r.h.o.StateDir))
+	}
+	if err != nil {
 		return err
 	}
 	return removeJournal(r.h.o.StateDir)
@@ -213,6 +220,7 @@ func (r *rebuild) tidy(context.Context) error {
 		errs = append(errs, private.Sweep(r.place.Root))
 	}
 	r.dropUnkept()
+	errs = append(errs, r.tidyWipe())
 	if scratch, err := r.place.Find(datadir.NameScratch); err == nil {
 		errs = append(errs, r.place.Discard(scratch))
 	}
@@ -220,6 +228,8 @@ func (r *rebuild) tidy(context.Context) error {
 	switch {
 	case err != nil:
 		errs = append(errs, err)
+	case state == datadir.Done && r.j.Bare:
+		errs = append(errs, r.dropHusk())
 	case state == datadir.Done:
 		errs = append(errs, r.keepOld())
 	case r.j.Old != "":

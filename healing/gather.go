@@ -24,7 +24,7 @@ const askDeadline = 10 * time.Second
 func (h *Healer) Gather(ctx context.Context, v watchdog.View, w watchdog.Wish) watchdog.Facts {
 	ctx, cancel := context.WithTimeout(ctx, 3*askDeadline+h.o.Policy.ErrantConfirm+logsTimeout)
 	defer cancel()
-	g := gathering{h: h, ctx: ctx, view: v, standing: watchdog.RoleOf(v, v.Self, h.o.Policy.Fresh), anew: w.Rollback, person: w.Manual}
+	g := gathering{h: h, ctx: ctx, view: v, standing: watchdog.RoleOf(v, v.Self, h.o.Policy.Fresh), anew: w.Rollback, wiping: w.WipeFirst, person: w.Manual}
 	g.sets = h.o.Server
 	if g.f.Self = h.o.Server.Observe(ctx); !g.f.Self.Reachable {
 		g.sets = byPeer{h.o.Peers, g.standing.Primary}
@@ -34,7 +34,11 @@ func (h *Healer) Gather(ctx context.Context, v watchdog.View, w watchdog.Wish) w
 	// own facts without time.
 	var own sync.WaitGroup
 	own.Go(g.own)
-	g.askAll(w.From)
+	from := w.From
+	if w.WipeFirst {
+		from = "" // the others must be healthy, too
+	}
+	g.askAll(from)
 	executed := g.compare()
 	own.Wait()
 	if g.last != nil {
@@ -47,6 +51,9 @@ func (h *Healer) Gather(ctx context.Context, v watchdog.View, w watchdog.Wish) w
 	g.contents()
 	if w.Rollback {
 		g.aside()
+	}
+	if w.WipeFirst {
+		g.wipe()
 	}
 	return g.f
 }
@@ -76,6 +83,7 @@ type gathering struct {
 	variables map[string]string
 	scattered []string
 	anew      bool // nothing counts that was found a while ago
+	wiping    bool
 	person    bool // who may have mended what was refused a while ago
 	f         watchdog.Facts
 }
@@ -142,9 +150,12 @@ func (g *gathering) compare() (executed string) {
 		claims, answers = append(claims, &claim{set: set, id: id}), append(answers, answer)
 	}
 	executed, own, err := g.held()
-	if err != nil {
+	switch {
+	case err != nil:
 		g.f.Errant.Err = err.Error()
-	} else {
+	case g.bare():
+		g.f.Errant = watchdog.AnswerOf("", nil)
+	default:
 		ask(own, g.f.Self.ServerID, &g.f.Errant)
 	}
 	for i := range g.f.Donors {
@@ -165,6 +176,9 @@ func (g *gathering) compare() (executed string) {
 	return executed
 }
 
+// bare says that this node was wiped.
+func (g *gathering) bare() bool { return g.last != nil && g.last.bare }
+
 // held is what this node's server has executed, and all that it holds; of a
 // dead one both are found in its files.
 func (g *gathering) held() (executed, held string, err error) {
@@ -181,6 +195,10 @@ func (g *gathering) held() (executed, held string, err error) {
 func (g *gathering) donorSets(d *watchdog.DonorFacts, executed string) {
 	donor := d.State.Observation.Executed
 	d.Purged = watchdog.AnswerOf(g.sets.GTIDSubtract(g.ctx, g.f.Primary.Observation.Purged, donor))
+	if g.bare() { // it needs nothing of what it had
+		d.Missing = watchdog.AnswerOf("", nil)
+		return
+	}
 	d.Missing = watchdog.AnswerOf(func() (string, error) {
 		errant, err := g.sets.GTIDBeyond(g.ctx, executed, g.f.Self.ServerID, g.f.Primary.Observation)
 		if err != nil {

@@ -126,7 +126,10 @@ func (h *Healer) Begin(ctx context.Context, order watchdog.Order) (watchdog.Reco
 		ID: newID(time.Now()), Node: h.o.Node, Trigger: order.Trigger, By: order.By, Cause: order.Cause,
 		Donor: order.Decision.Donor, Method: order.Decision.Method, Guards: order.Decision.Guards,
 	}
-	r.j.Override, r.j.Primary = order.Override, order.Primary
+	r.j.Override, r.j.Primary, r.j.WipeFirst = order.Override, order.Primary, order.WipeFirst
+	if order.WipeFirst && order.Trigger != watchdog.TriggerManual {
+		return watchdog.Record{}, errors.New("only a person's rebuild may wipe first")
+	}
 	if order.Into != "" {
 		into, err := datadir.RefOf(order.Into)
 		if err != nil {

@@ -29,6 +29,7 @@ const (
 	journalOutside = 2 // with Outside
 	journalWider   = 3 // with the datadir itself, or single tablespaces, among them; a drill; a new server_uuid
 	journalBack    = 4 // a rollback: an older one would throw the old datadir away like a copy
+	journalWiped   = 5 // a wipe, or a node without data: an older one would take the husk for old data, and start a server on it
 )
 
 // Journal is where a rebuild stands: one small file, replaced atomically and
@@ -60,6 +61,13 @@ type Journal struct {
 	// Staged is that one then, and Then what its server was.
 	Old  string          `json:"old,omitempty"`
 	Then *datadir.Served `json:"then,omitempty"`
+	// WipeFirst says that the live data are removed before the copy is made,
+	// and Bare that there are none: live is a husk then. Husk is that husk, made
+	// but not yet live until Bare; Going are the data that are being removed.
+	WipeFirst bool        `json:"wipe_first,omitempty"`
+	Bare      bool        `json:"bare,omitempty"`
+	Husk      datadir.Ref `json:"husk,omitzero"`
+	Going     datadir.Ref `json:"going,omitzero"`
 	// Leaves is what the live server was, once it was closed for good.
 	Leaves *datadir.Served `json:"leaves,omitempty"`
 
@@ -99,6 +107,9 @@ func (j *Journal) save(stateDir string, now time.Time) error {
 	}
 	if j.Record.Rollback() {
 		j.Version = journalBack
+	}
+	if j.WipeFirst || j.Bare {
+		j.Version = journalWiped
 	}
 	j.Time = watchdog.StampOf(now)
 	b, err := json.MarshalIndent(j, "", "  ")
@@ -214,8 +225,8 @@ func loadJournal(stateDir string) (*Journal, error) {
 	if err := json.Unmarshal(b, j); err != nil {
 		return nil, fmt.Errorf("the journal %s is damaged (%w): nothing is done until a person has looked at the datadirs and removed it", journalPath(stateDir), err)
 	}
-	if j.Version < journalFlat || j.Version > journalBack {
-		return nil, fmt.Errorf("the journal %s has version %d, this resilver writes up to %d: run the resilver that wrote it", journalPath(stateDir), j.Version, journalBack)
+	if j.Version < journalFlat || j.Version > journalWiped {
+		return nil, fmt.Errorf("the journal %s has version %d, this resilver writes up to %d: run the resilver that wrote it", journalPath(stateDir), j.Version, journalWiped)
 	}
 	return j, nil
 }

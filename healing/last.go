@@ -43,6 +43,8 @@ type Last struct {
 	// where they were never read.
 	Scattered   []string       `json:"scattered"`
 	ScatteredAt watchdog.Stamp `json:"scattered_at"`
+
+	bare bool // it was wiped, and holds nothing
 }
 
 func lastPath(stateDir string) string { return filepath.Join(stateDir, "last.json") }

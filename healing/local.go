@@ -50,7 +50,7 @@ func (g *gathering) localObjects() ([]string, error) {
 	g.h.mu.Lock()
 	was := g.h.local
 	g.h.mu.Unlock()
-	if was.donors == donors && time.Since(was.at) < localFor && !g.anew {
+	if was.donors == donors && time.Since(was.at) < localFor && !g.anew && !g.wiping {
 		return was.objects, nil
 	}
 	left, err := g.h.o.Server.Objects(g.ctx)

@@ -9,6 +9,7 @@ import (
 	"syscall"
 
 	"resilver/healing/datadir"
+	"resilver/watchdog"
 )
 
 // held is the lock on one system tablespace.
@@ -42,6 +43,9 @@ func (j *Journal) homes() []string {
 	if o := j.homeOutside(); o != nil {
 		return o.Homes(j.Record.ID)
 	}
+	if j.at(watchdog.StepWipe) {
+		return []string{j.Live.Path} // there is no copy yet
+	}
 	return []string{j.Live.Path, j.Staged.Path}
 }
 
@@ -59,8 +63,8 @@ func (j *Journal) lock() ([]held, error) {
 		}
 		all = append(all, lock)
 	}
-	if len(all) < 2 { // one more is of a server that was started by hand
-		return nil, errors.Join(fmt.Errorf("lock both system tablespaces: %d are in %q", len(all), j.homes()), unlock(all))
+	if want := min(2, len(j.homes())); len(all) < want { // one more is of a server that was started by hand
+		return nil, errors.Join(fmt.Errorf("lock %d system tablespaces: %d are in %q", want, len(all), j.homes()), unlock(all))
 	}
 	return all, nil
 }

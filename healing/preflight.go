@@ -51,6 +51,10 @@ func (r *rebuild) preflight(ctx context.Context) error {
 	if r.place, err = datadir.PlaceFor(facts.Self.Datadir, r.h.o.StagingDir); err != nil {
 		return err
 	}
+	bare, err := datadir.IsHusk(r.place.Live.Ref)
+	if err != nil {
+		return err
+	}
 	elsewhere, err := outside(r.place, r.paths, channelOf(facts.Self))
 	if err != nil {
 		return err
@@ -62,7 +66,7 @@ func (r *rebuild) preflight(ctx context.Context) error {
 		return err
 	}
 	return r.note(func(j *Journal) {
-		j.Live, j.Was, j.Outside = r.place.Live.Ref, r.place.Live, elsewhere
+		j.Live, j.Was, j.Outside, j.Bare = r.place.Live.Ref, r.place.Live, elsewhere, bare
 		j.Staging, j.Program, j.PIDFile = r.h.o.StagingDir, program, r.paths["pid_file"]
 		j.UUID, j.Source = facts.Self.ServerUUID, source
 		j.Primary = watchdog.RoleOf(r.h.o.Cluster.View(), r.h.o.Node, r.h.o.Policy.Fresh).Primary
@@ -73,7 +77,7 @@ func (r *rebuild) preflight(ctx context.Context) error {
 // configuration; of a dead one it takes what was kept, and there is no process.
 func (r *rebuild) howItRuns(ctx context.Context, facts watchdog.Facts) (program service.Program, source replica.SourceConfig, err error) {
 	if facts.Down != nil {
-		last, err := r.h.o.Known.Last()
+		last, err := r.h.known()
 		if err == nil && last.Source == nil {
 			err = replica.ErrNotReplica
 		}
@@ -126,7 +130,7 @@ func (r *rebuild) guards(ctx context.Context, matters func(watchdog.Guard) bool)
 	deadline := time.Now().Add(guardPatience)
 	for {
 		view := r.h.o.Cluster.View()
-		facts := r.h.Gather(ctx, view, watchdog.Wish{From: r.from, Rollback: r.j.Record.Rollback()})
+		facts := r.h.Gather(ctx, view, watchdog.Wish{From: r.from, Rollback: r.j.Record.Rollback(), WipeFirst: r.wiping()})
 		if ctx.Err() != nil { // whoever ended it is why, not what could not be asked any more
 			return facts, context.Cause(ctx)
 		}
@@ -153,8 +157,8 @@ func (r *rebuild) guards(ctx context.Context, matters func(watchdog.Guard) bool)
 // counts, and the cause is the one that the lease was granted for.
 func (r *rebuild) input(view watchdog.View, facts *watchdog.Facts) watchdog.Input {
 	in := watchdog.Input{
-		View: view, Lease: r.h.o.Leases.State(), Policy: r.h.o.Policy, Facts: facts,
-		Wish:     watchdog.Wish{Manual: r.manual, Drill: r.j.Record.Drill(), Rollback: r.j.Record.Rollback(), From: r.j.Record.Donor, Method: r.only, Override: r.j.Override},
+		View: view, Lease: r.h.o.Leases.State(), Policy: r.h.o.Policy, Facts: facts, Wiped: r.h.Wiped(),
+		Wish:     watchdog.Wish{Manual: r.manual, Drill: r.j.Record.Drill(), Rollback: r.j.Record.Rollback(), WipeFirst: r.wiping(), From: r.j.Record.Donor, Method: r.only, Override: r.j.Override},
 		Holding:  r.j.Record.ID,
 		Underway: !r.j.at(watchdog.StepPreflight),
 	}

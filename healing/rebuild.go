@@ -136,7 +136,10 @@ func (r *rebuild) run() {
 // copySteps makes the copy and rehearses it. One that its method could not
 // prepare is followed by another method's.
 func (r *rebuild) copySteps(ctx context.Context) error {
-	err := r.steps(ctx, copying())
+	err := r.steps(ctx, r.copying())
+	if err != nil && r.j.at(watchdog.StepWipe) && !r.j.Done {
+		return r.unwipe(err)
+	}
 	for errors.Is(err, errUnprepared) && ctx.Err() == nil && r.otherMethod(ctx) {
 		r.log.Warn("method failed", "error", err)
 		err = r.steps(ctx, copying()[2:]) // from stage on

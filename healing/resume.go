@@ -41,7 +41,7 @@ func (h *Healer) Resume() error {
 }
 
 func (r *rebuild) resume() {
-	r.past = !r.j.Record.Drill() && !r.j.at(watchdog.StepPreflight, watchdog.StepQuarantine, watchdog.StepStage, watchdog.StepPrepare, watchdog.StepOwn, watchdog.StepRehearse)
+	r.past = !r.j.Record.Drill() && !r.j.at(watchdog.StepPreflight, watchdog.StepQuarantine, watchdog.StepStage, watchdog.StepPrepare, watchdog.StepOwn, watchdog.StepRehearse, watchdog.StepWipe)
 	if !r.findPlace() {
 		r.h.unclaim(r)
 		return
@@ -88,6 +88,8 @@ func (j *Journal) place() (datadir.Place, error) {
 // finished before anything is asked of the cluster: the replica is away.
 func (r *rebuild) goOn() error {
 	switch {
+	case r.j.at(watchdog.StepWipe) && !r.j.Done:
+		return r.unwipe(fmt.Errorf("%s: %w", r.j.Step, errDied))
 	case !r.past:
 		return fmt.Errorf("%s: %w", r.j.Step, errDied)
 	case r.j.Back, r.j.at(watchdog.StepStop) && !r.j.Done:

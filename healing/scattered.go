@@ -137,7 +137,7 @@ func (r *rebuild) scatter(ctx context.Context) error {
 // ownScattered are the live server's tablespaces, or those that a dead one had.
 func (r *rebuild) ownScattered(ctx context.Context) (own []string, err error) {
 	if obs := r.h.o.Server.Observe(ctx); !obs.Reachable {
-		last, err := r.h.o.Known.Last()
+		last, err := r.h.known()
 		if err != nil {
 			return nil, err
 		}

@@ -45,7 +45,7 @@ func (r *rebuild) setAside(ctx context.Context) error {
 func (r *rebuild) nothingLost(ctx context.Context, rules func(context.Context) error) error {
 	err := r.subsets(ctx, rules)
 	var only *onlyHereError
-	if !r.h.o.Policy.Archive || r.j.Old != "" || !errors.As(err, &only) {
+	if !r.h.o.Policy.Archive || r.j.Old != "" || r.wiping() || !errors.As(err, &only) {
 		return err
 	}
 	if err := r.archive(ctx, r.trail, only.set); err != nil {

@@ -21,8 +21,11 @@ func StartGuard(stateDir, given string) error {
 	if err != nil {
 		return err
 	}
-	if j != nil && j.Record.Outcome == "" && !j.Back && j.at(watchdog.StepStop, watchdog.StepSwap) {
+	if j != nil && j.Record.Outcome == "" && !j.Back && j.at(watchdog.StepStop, watchdog.StepSwap, watchdog.StepWipe) {
 		return fmt.Errorf("rebuild %s is in step %s: mysqld must not start until the sidecar has finished it", j.Record.ID, j.Step)
+	}
+	if j != nil && j.Bare && j.Record.Outcome == "" && !j.at(watchdog.StepStart, watchdog.StepAttach, watchdog.StepVerify, watchdog.StepSettle) {
+		return fmt.Errorf("rebuild %s is in step %s, and there are no data here yet: mysqld must not start until it has put a copy in their place", j.Record.ID, j.Step)
 	}
 	if j != nil && j.Record.Outcome == "" {
 		held, err := service.HeldBy(service.HoldPath(stateDir))

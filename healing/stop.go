@@ -118,7 +118,10 @@ func (r *rebuild) subsetsNow(ctx context.Context) error {
 // has written itself, which is in it all the same: there the donor's own set
 // counts too.
 func (r *rebuild) rules(ctx context.Context, sets arithmetic, own string, id uint32, primary watchdog.Observation) error {
-	only, err := sets.GTIDBeyond(ctx, own, id, primary)
+	only, err := "", error(nil)
+	if own != "" { // a server that was wiped holds nothing
+		only, err = sets.GTIDBeyond(ctx, own, id, primary)
+	}
 	for _, kept := range []string{r.j.Executed, r.archived.GTIDs} {
 		if err == nil {
 			only, err = sets.GTIDSubtract(ctx, only, kept)
@@ -166,7 +169,7 @@ func (r *rebuild) rules(ctx context.Context, sets arithmetic, own string, id uin
 // to its end is made short: it cannot be taken back.
 func (r *rebuild) end(ctx context.Context) error {
 	how := service.Kill
-	if r.h.o.Shutdown {
+	if r.h.o.Shutdown && !r.wiping() {
 		how = service.Shutdown
 	}
 	err := r.h.o.Service.End(ctx, r.process, how)

@@ -19,9 +19,12 @@ var standing = []string{"server", "role-known", "not-primary", "no-replicas-atta
 
 // stands says that a guard must hold once more before anything is closed. A
 // rollback, whose preflight is a moment ago, wants all that it wanted then, but
-// that a pause does not come too late for it.
+// that a pause does not come too late for it; what is to be removed wants all.
 func (r *rebuild) stands(g watchdog.Guard) bool {
-	if r.j.Record.Rollback() {
+	switch {
+	case r.wiping():
+		return true
+	case r.j.Record.Rollback():
 		return g.ID != "paused"
 	}
 	return slices.Contains(standing, g.ID)
@@ -47,7 +50,7 @@ func (r *rebuild) still(ctx context.Context) (dead bool, err error) {
 		r.process = nil
 	}
 	if facts.Down != nil {
-		last, err := r.h.o.Known.Last()
+		last, err := r.h.known()
 		if err == nil {
 			err = r.unmoved(last.Paths)
 		}
@@ -106,7 +109,7 @@ func (r *rebuild) stillConfigured(ctx context.Context, dead bool) error {
 	var err error
 	if !dead {
 		is, err = r.h.o.Server.SourceConfig(ctx)
-	} else if last, e := r.h.o.Known.Last(); e != nil || last.Source == nil {
+	} else if last, e := r.h.known(); e != nil || last.Source == nil {
 		err = errors.Join(e, replica.ErrNotReplica)
 	} else {
 		is = *last.Source

@@ -26,7 +26,7 @@ func (r *rebuild) stopDead(ctx context.Context) error {
 		return err
 	}
 	r.h.o.Failpoint("stop.held")
-	last, err := r.h.o.Known.Last()
+	last, err := r.h.known()
 	if err == nil {
 		err = r.h.awaitDeath(ctx, &last, deathPatience)
 	}
@@ -34,7 +34,7 @@ func (r *rebuild) stopDead(ctx context.Context) error {
 		return err
 	}
 	// Once more: it may have answered until it was held.
-	if last, err = r.h.o.Known.Last(); err != nil {
+	if last, err = r.h.known(); err != nil {
 		return err
 	}
 	if err := r.lock(); err != nil {

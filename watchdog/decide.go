@@ -13,6 +13,7 @@ type Input struct {
 	Lease     LeaseState
 	Policy    Policy
 	Facts     *Facts // nil: not gathered yet; the guards that need them are left out
+	Wiped     *Wiped // nil: there are data here
 	Wish
 	// Holding is the id of this node's own rebuild: its lease is no obstacle
 	// to it, nor is the charge that the grant made.
@@ -27,11 +28,14 @@ type Wish struct {
 	// Manual is a person's rebuild: the guards that only stand for a person's
 	// judgement (mode, broken-long-enough, fixable-by-rebuild, size) pass.
 	Manual   bool
-	Drill    bool     // a copy that is rehearsed and never goes live
-	Rollback bool     // no copy: the datadir that the last rebuild set aside
-	From     string   // the donor
-	Method   string   // the method, and no other
-	Override []string // ids of the guards that may fail, where that is allowed at all
+	Drill    bool // a copy that is rehearsed and never goes live
+	Rollback bool // no copy: the datadir that the last rebuild set aside
+	// WipeFirst removes the live data before the copy is made: a person's alone,
+	// and judged by a guard of its own.
+	WipeFirst bool
+	From      string   // the donor
+	Method    string   // the method, and no other
+	Override  []string // ids of the guards that may fail, where that is allowed at all
 }
 
 // method is the one to copy by: the wished one or else the first, where it
@@ -77,14 +81,15 @@ func Decide(in Input, now time.Time) Decision {
 		g.donors(d.Donors)
 		g.facts()
 	}
-	d.Guards = overridden(g.out, in.Override)
+	g.wipesFirst(d.Donors)
+	d.Guards = overridden(g.out, in.granted())
 	d.WouldAct = d.Rung == RungRebuild && len(Failing(d.Guards)) == 0 && in.Facts != nil
 	return d
 }
 
 func rungFor(in Input) Rung {
 	switch {
-	case in.Manual || in.Drill || in.Diagnosis.Class.Curable():
+	case in.Manual || in.Drill || in.Wiped != nil || in.Diagnosis.Class.Curable():
 		return RungRebuild
 	case in.Diagnosis.Class == ClassHealthy:
 		return RungNone

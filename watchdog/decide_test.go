@@ -308,7 +308,7 @@ func TestGuardIDsAreComplete(t *testing.T) {
 	in := broken()
 	in.Policy.MaxBytes = 1
 	seen := map[string]bool{}
-	for _, g := range slices.Concat(Decide(in, now).Guards, Decide(healthy(), now).Guards, Decide(returning(), now).Guards) {
+	for _, g := range slices.Concat(Decide(in, now).Guards, Decide(healthy(), now).Guards, Decide(returning(), now).Guards, Decide(wiping(), now).Guards) {
 		seen[g.ID] = true
 		if !slices.Contains(GuardIDs(), g.ID) {
 			t.Errorf("guard %s is not listed", g.ID)

@@ -16,6 +16,7 @@ type Facts struct {
 	Archive    Answer // why these cannot be archived; asked only where the policy is to
 	Local      Local  // what was made by SQL here alone
 	Aside      Aside  // what a rollback would go back to; asked for one alone
+	Wipe       Wipe   // asked for a rebuild that wipes first alone
 	Free       int64  // bytes free where the copy goes
 	Need       int64  // bytes that must be free: the donor's data and the reserve
 	SpaceAt    string // " in " that place, where it is not beside the datadir

@@ -61,7 +61,7 @@ func GuardIDs() []string {
 	return []string{"mode", "node-excluded", "paused", "role-known", "not-primary", "no-replicas-attached", "fixable-by-rebuild", "drill", "server",
 		"broken-long-enough", "not-systemic", "single-source", "asynchronous", "not-delayed", "same-filters", "lease", "breaker",
 		"keep-serving", "budget-node", "budget-cluster", "cooldown", "size", "retention", "donor", "donor-not-backuping", "primary-alive",
-		"errant", "local-objects", "old-datadir", "staging-place", "starts-read-only", "source-account", "service", "encryption", "engines", "semi-sync", "disk-space", "versions"}
+		"errant", "local-objects", "old-datadir", "staging-place", "starts-read-only", "source-account", "service", "encryption", "engines", "semi-sync", "disk-space", "versions", "wipe-first"}
 }
 
 // Overridable are the names of the guards that a person may let fail. The

@@ -96,12 +96,12 @@ func (g *guards) fault() {
 	if down || d.Class == ClassUnreachable {
 		why = "mysqld is down: it is rebuilt on a person's word only (`resilver rebuild`)"
 	}
-	g.add("fixable-by-rebuild", d.Class.Curable() && (!down || g.in.Underway) || g.in.Manual, class, "divergent or purged", why, false)
+	g.add("fixable-by-rebuild", d.Class.Curable() && (!down || g.in.Underway) || g.in.Manual || g.in.Wiped != nil, class, "divergent or purged", why, false)
 	lasted := time.Duration(0)
 	if !d.Since.IsZero() && d.Class != ClassHealthy {
 		lasted = g.now.Sub(d.Since.Time)
 	}
-	g.add("broken-long-enough", lasted >= g.in.Policy.BrokenFor || g.in.Manual, seconds(lasted), seconds(g.in.Policy.BrokenFor),
+	g.add("broken-long-enough", lasted >= g.in.Policy.BrokenFor || g.in.Manual || g.in.Wiped != nil, seconds(lasted), seconds(g.in.Policy.BrokenFor),
 		"the fault may yet pass by itself", false)
 	others := systemic(g.in, g.now)
 	g.add("not-systemic", len(others) == 0, orNone(others), "none",
@@ -123,7 +123,7 @@ func (g *guards) server() {
 	case d.Dead.Open() != "":
 		g.unknown(id, want, d.words()+": "+d.Dead.Open(), false)
 		return
-	case d.Untold && !g.in.Manual:
+	case d.Untold && !g.in.Manual && g.in.Wiped == nil:
 		g.add(id, false, d.words(), want, d.words()+", and its manager cannot tell whether a person stopped it", false)
 	default:
 		g.add(id, d.Dead.Text == "", d.words(), want, d.words()+": "+d.Dead.Text, false)

@@ -82,7 +82,12 @@ func (g *guards) facts() {
 	if f.SpaceErr != "" {
 		g.unknown("disk-space", "room for the copy", f.SpaceErr, false)
 	} else {
-		g.add("disk-space", f.Free >= f.Need, fmt.Sprintf("%d bytes free%s", f.Free, f.SpaceAt), fmt.Sprintf("at least %d", f.Need),
+		room := f.room(g.in.Wish)
+		value := fmt.Sprintf("%d bytes free%s", f.Free, f.SpaceAt)
+		if room != f.Free {
+			value = fmt.Sprintf("%d bytes free once the old data are gone", room)
+		}
+		g.add("disk-space", room >= f.Need, value, fmt.Sprintf("at least %d", f.Need),
 			"too little room for a copy beside the live data", false)
 	}
 	g.versions()

@@ -44,6 +44,8 @@ type Healer interface {
 	// LeftClosed is the id of the rebuild that failed and left the server on
 	// this datadir closed to clients; empty for none.
 	LeftClosed(datadir string) string
+	// Wiped is who removed this node's data, nil where there are data.
+	Wiped() *Wiped
 }
 
 // LoopOptions is what the loop needs.
@@ -162,6 +164,8 @@ func (l *Loop) judge(obs Observation, now time.Time) {
 	}
 	if obs.Reachable {
 		l.remember(obs, standing)
+	} else if w := l.o.Healer.Wiped(); w != nil {
+		l.diag.Reason, l.diag.Detail = ReasonWiped, l.wiped(w)
 	}
 	if l.diag.Class == ClassHealthy {
 		l.catchingUp = false
@@ -187,12 +191,28 @@ func (l *Loop) after(last Record, now time.Time) {
 	if last.Outcome == Healed {
 		l.catchingUp, l.memory = true, Memory{}
 	}
-	if last.Outcome != Cancelled {
+	if last.Outcome != Cancelled && l.o.Healer.Wiped() == nil {
 		l.givenUp = 0
 		return
 	}
 	l.notBefore = now.Add(min(firstPause<<l.givenUp, longestPause))
 	l.givenUp = min(l.givenUp+1, 10)
+}
+
+// wiped says what becomes of a node without data: what it waits for, if the
+// last look at it found something.
+func (l *Loop) wiped(w *Wiped) string {
+	if l.o.Policy.Observe {
+		return w.Words() + "; policy.mode is observe: `resilver rebuild` goes on"
+	}
+	failing := cheap(l.decision.Guards)
+	if l.decision.Weighed {
+		failing = Failing(l.decision.Guards)
+	}
+	if len(failing) == 0 {
+		return w.Words() + "; it is rebuilt by itself"
+	}
+	return fmt.Sprintf("%s; it is rebuilt by itself, once guard %s passes: %s", w.Words(), failing[0].ID, failing[0].Reason)
 }
 
 // Pauses after a rebuild that was given up.
@@ -227,7 +247,7 @@ func (l *Loop) input() Input {
 	l.mu.Lock()
 	diag := l.diag
 	l.mu.Unlock()
-	return Input{Diagnosis: diag, View: l.o.Cluster.View(), Lease: l.o.Leases.State(), Policy: l.o.Policy}
+	return Input{Wiped: l.o.Healer.Wiped(), Diagnosis: diag, View: l.o.Cluster.View(), Lease: l.o.Leases.State(), Policy: l.o.Policy}
 }
 
 // due says that an attempt is worth its questions: every guard that gossip
@@ -279,6 +299,9 @@ func (l *Loop) attempt(ctx context.Context) {
 func (l *Loop) Weigh(ctx context.Context, w Wish) (Decision, Order) {
 	facts := l.o.Gatherer.Gather(ctx, l.o.Cluster.View(), w)
 	in := l.input()
+	if in.Wiped != nil {
+		w.Override = append(slices.Clone(w.Override), WipedOverride()...)
+	}
 	in.Facts, in.Wish = &facts, w
 	d := Decide(in, time.Now())
 	return d, Order{

@@ -85,6 +85,11 @@ func (c *Client) PlanRollback(ctx context.Context) (Plan, error) {
 	return get[Plan](ctx, c, "plan?rollback")
 }
 
+// PlanWipeFirst returns whether a rebuild that wipes first would be let begin.
+func (c *Client) PlanWipeFirst(ctx context.Context) (Plan, error) {
+	return get[Plan](ctx, c, "plan?wipe_first")
+}
+
 // Lease returns the node's copy of the raft machine.
 func (c *Client) Lease(ctx context.Context) (Lease, error) { return get[Lease](ctx, c, "lease") }
 

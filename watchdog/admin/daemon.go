@@ -14,9 +14,9 @@ import (
 // idempotent: nothing to do is no error.
 type Daemon interface {
 	Status(ctx context.Context) (Status, error)
-	// Plan says what would be done now; with rollback, whether a person's
+	// Plan says what would be done now; with rollback, or wipe, whether a person's
 	// rollback would be let begin, and where it would go.
-	Plan(ctx context.Context, rollback bool) (Plan, error)
+	Plan(ctx context.Context, w PlanWish) (Plan, error)
 	// History returns the outcomes, newest first.
 	History(ctx context.Context) ([]watchdog.Record, error)
 	Lease(ctx context.Context) (watchdog.LeaseState, error)
@@ -31,14 +31,22 @@ type Daemon interface {
 	Ack(ctx context.Context, by string) error
 }
 
+// PlanWish is what a person thinks of asking for; the zero PlanWish is nothing.
+type PlanWish struct {
+	Rollback  bool
+	WipeFirst bool
+}
+
 // RebuildRequest is a person's wish to rebuild this node.
 type RebuildRequest struct {
 	From     string   `json:"from"`     // the donor; empty: the best one
 	Method   string   `json:"method"`   // empty: by configuration
 	Override []string `json:"override"` // ids of guards that may fail
 	To       string   `json:"to"`       // of a backup: the directory to leave it in
-	By       string   `json:"-"`        // the server fills it in, and what it is, by its route
-	Trigger  string   `json:"-"`        // manual | drill | backup | rollback
+	// WipeFirst removes the live data before the copy is made; of a rebuild alone.
+	WipeFirst bool   `json:"wipe_first,omitempty"`
+	By        string `json:"-"` // the server fills it in, and what it is, by its route
+	Trigger   string `json:"-"` // manual | drill | backup | rollback
 }
 
 // RebuildAnswer is the grant.

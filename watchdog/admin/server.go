@@ -124,7 +124,8 @@ func (s *Server) routes() http.Handler {
 
 	look("/v1/status", func(r *http.Request, _ string) (any, error) { return d.Status(r.Context()) })
 	weigh("/v1/plan", func(r *http.Request, _ string) (any, error) {
-		return d.Plan(r.Context(), r.URL.Query().Has("rollback"))
+		q := r.URL.Query()
+		return d.Plan(r.Context(), PlanWish{Rollback: q.Has("rollback"), WipeFirst: q.Has("wipe_first")})
 	})
 	look("/v1/history", func(r *http.Request, _ string) (any, error) {
 		records, err := d.History(r.Context())
@@ -162,6 +163,9 @@ func (s *Server) rebuild(trigger string) handler {
 		}
 		if trigger == watchdog.TriggerRollback && req.From+req.Method != "" {
 			return nil, Usage("a rollback copies nothing: it has neither donor nor method")
+		}
+		if req.WipeFirst && trigger != watchdog.TriggerManual {
+			return nil, Usage("only a rebuild can wipe first")
 		}
 		req.By, req.Trigger = by, trigger
 		answer, err := s.o.Daemon.Rebuild(r.Context(), req)

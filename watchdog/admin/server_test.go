@@ -57,10 +57,10 @@ func (d *daemon) Status(ctx context.Context) (Status, error) {
 	}
 	return d.status, d.note("status")
 }
-func (d *daemon) Plan(ctx context.Context, rollback bool) (Plan, error) {
+func (d *daemon) Plan(ctx context.Context, w PlanWish) (Plan, error) {
 	deadline, _ := ctx.Deadline()
 	d.given = time.Until(deadline)
-	if rollback {
+	if w.Rollback {
 		return d.plan, d.note("plan of a rollback")
 	}
 	return d.plan, d.note("plan")
@@ -146,19 +146,19 @@ func TestRequestsReachTheDaemon(t *testing.T) {
 	if err != nil || answer != d.answer {
 		t.Fatalf("rebuild: %+v, %v", answer, err)
 	}
-	if want := fmt.Sprintf("rebuild {From:db2 Method: Override:[budget-node] To: By:%s Trigger:manual}", me); d.last() != want {
+	if want := fmt.Sprintf("rebuild {From:db2 Method: Override:[budget-node] To: WipeFirst:false By:%s Trigger:manual}", me); d.last() != want {
 		t.Errorf("asked %s, want %s", d.last(), want)
 	}
 	for want, do := range map[string]func() error{
-		fmt.Sprintf("rebuild {From: Method: Override:[] To: By:%s Trigger:drill}", me): func() error {
+		fmt.Sprintf("rebuild {From: Method: Override:[] To: WipeFirst:false By:%s Trigger:drill}", me): func() error {
 			_, err := c.Drill(ctx, RebuildRequest{})
 			return err
 		},
-		fmt.Sprintf("rebuild {From: Method: Override:[local-objects] To: By:%s Trigger:rollback}", me): func() error {
+		fmt.Sprintf("rebuild {From: Method: Override:[local-objects] To: WipeFirst:false By:%s Trigger:rollback}", me): func() error {
 			_, err := c.Rollback(ctx, RebuildRequest{Override: []string{"local-objects"}})
 			return err
 		},
-		fmt.Sprintf("rebuild {From: Method: Override:[] To:/backups By:%s Trigger:backup}", me): func() error {
+		fmt.Sprintf("rebuild {From: Method: Override:[] To:/backups WipeFirst:false By:%s Trigger:backup}", me): func() error {
 			_, err := c.Backup(ctx, RebuildRequest{To: "/backups"})
 			return err
 		},

@@ -49,8 +49,8 @@ func (d *daemon) Status(context.Context) (admin.Status, error) {
 	}
 	return d.statuses[min(d.n, len(d.statuses))-1], nil
 }
-func (d *daemon) Plan(_ context.Context, rollback bool) (admin.Plan, error) {
-	if rollback {
+func (d *daemon) Plan(_ context.Context, w admin.PlanWish) (admin.Plan, error) {
+	if w.Rollback {
 		return admin.Plan{Node: "db2", Rung: admin.Text(watchdog.RungRollback), WouldAct: true, Guards: []watchdog.Guard{{ID: "old-datadir", Verdict: watchdog.Pass, Value: "of rebuild r1"}}}, nil
 	}
 	return admin.PlanOf("db2", watchdog.Diagnosis{Class: watchdog.ClassDivergent, Reason: "row-missing", Detail: "Can't find record\nin 't'", Since: at(1)},
@@ -276,7 +276,7 @@ breaker: OPEN since 2026-01-02T03:04:02.000Z: rolled back; look at it, then ` + 
 }
 
 func TestPlanText(t *testing.T) {
-	p, _ := (&daemon{}).Plan(t.Context(), false)
+	p, _ := (&daemon{}).Plan(t.Context(), admin.PlanWish{})
 	var b strings.Builder
 	planText(&b, p, false)
 	want := `node db2 is divergent (row-missing) since 2026-01-02T03:04:01.000Z: Can't find record in 't'

@@ -13,20 +13,25 @@ import (
 )
 
 func (a *app) planCommand() *cobra.Command {
-	var all, rollback bool
+	var all, rollback, wipe bool
 	c := &cobra.Command{
 		Use: "plan", GroupID: "look", Args: cobra.NoArgs,
 		Short: "show what this node would do now, and every guard's reason",
 		RunE: func(c *cobra.Command, _ []string) error {
 			route, get := "plan", (*admin.Client).Plan
-			if rollback {
+			switch {
+			case rollback:
 				route, get = "plan?rollback", (*admin.Client).PlanRollback
+			case wipe:
+				route, get = "plan?wipe_first", (*admin.Client).PlanWipeFirst
 			}
 			return show(a, c, route, get, func(p admin.Plan) { planText(a.Stdout, p, all) })
 		},
 	}
 	c.Flags().BoolVar(&all, "all", false, "show guards and donors also where there is nothing to do")
 	c.Flags().BoolVar(&rollback, "rollback", false, "show whether a rollback would be let begin, and where it would go")
+	c.Flags().BoolVar(&wipe, "wipe-first", false, "show whether `rebuild --wipe-first` would be let begin")
+	c.MarkFlagsMutuallyExclusive("rollback", "wipe-first")
 	return c
 }
 

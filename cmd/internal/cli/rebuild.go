@@ -13,8 +13,15 @@ import (
 )
 
 func (a *app) rebuildCommand() *cobra.Command {
-	return a.copyCommand("rebuild", "rebuild this node now; returns when the lease is granted, or a guard refused",
-		new(admin.RebuildRequest), (*admin.Client).Rebuild)
+	var req admin.RebuildRequest
+	c := a.copyCommand("rebuild", "rebuild this node now; returns when the lease is granted, or a guard refused", &req, (*admin.Client).Rebuild)
+	c.Flags().BoolVar(&req.WipeFirst, "wipe-first", false, "remove the data of this node before the copy is made, where there is no room for both")
+	c.Long = "Copy the data of a healthy node, rehearse the copy, and exchange it for the data of this one, which are kept.\n\n" +
+		"With --wipe-first the data of this node are removed before the copy is made: there is nothing to go back to. It\n" +
+		"wants two other healthy nodes, a donor that gives, nothing that exists only here, and a datadir that holds all of\n" +
+		"the data (guard wipe-first, see `plan --wipe-first`). From then on mysqld is not started until a copy is in its\n" +
+		"place; whatever fails is tried again, by itself where policy.mode is heal, else at the next `rebuild`."
+	return c
 }
 
 func (a *app) drillCommand() *cobra.Command {

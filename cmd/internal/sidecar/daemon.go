@@ -34,9 +34,9 @@ func (d *daemon) Status(context.Context) (admin.Status, error) {
 }
 
 // Plan asks everything anew and says what would be done now, or whether a
-// person's rollback could.
-func (d *daemon) Plan(ctx context.Context, rollback bool) (admin.Plan, error) {
-	decision, _ := d.loop.Weigh(ctx, watchdog.Wish{Manual: rollback, Rollback: rollback})
+// person's rollback, or rebuild that wipes first, could.
+func (d *daemon) Plan(ctx context.Context, w admin.PlanWish) (admin.Plan, error) {
+	decision, _ := d.loop.Weigh(ctx, watchdog.Wish{Manual: w.Rollback || w.WipeFirst, Rollback: w.Rollback, WipeFirst: w.WipeFirst})
 	_, diag, _ := d.loop.Seen()
 	return admin.PlanOf(d.cfg.Node.Name, diag, decision, d.estimate(decision)), nil
 }
@@ -114,7 +114,7 @@ func (d *daemon) Rebuild(ctx context.Context, r admin.RebuildRequest) (admin.Reb
 	if err != nil {
 		return admin.RebuildAnswer{}, err
 	}
-	wish := watchdog.Wish{Manual: true, Drill: watchdog.Drill(r.Trigger), Rollback: r.Trigger == watchdog.TriggerRollback, From: r.From, Method: r.Method, Override: r.Override}
+	wish := watchdog.Wish{Manual: true, Drill: watchdog.Drill(r.Trigger), Rollback: r.Trigger == watchdog.TriggerRollback, From: r.From, Method: r.Method, Override: r.Override, WipeFirst: r.WipeFirst}
 	if r.Method == "auto" {
 		wish.Method = ""
 	}
