@@ -3,6 +3,8 @@ package replica
 import (
 	"fmt"
 	"testing"
+
+	"resilver/watchdog"
 )
 
 // TestSessionKnowsItself: what was asked of a connection once stays true of it,
@@ -35,6 +37,23 @@ func TestSessionKnowsItself(t *testing.T) {
 	lab.replica.must(t, "SET GLOBAL super_read_only = ON") // as the other tests find it
 	check("after a restart")
 	healthy(t)
+}
+
+// TestGrantedAtOnce: what an account is granted counts from the next look on. A
+// server gives a session the rights that its account had when it began, and
+// accounts come by replication, statement by statement.
+func TestGrantedAtOnce(t *testing.T) {
+	healthy(t)
+	lab.replica.locally(t, "CREATE USER late@localhost IDENTIFIED WITH auth_socket AS 'root'", "GRANT SESSION_VARIABLES_ADMIN ON *.* TO late@localhost")
+	defer lab.replica.locally(t, "DROP USER late@localhost")
+	s := open(t, Options{Socket: lab.replica.socket, User: "late"})
+	if obs := s.Observe(t.Context()); obs.Trouble != watchdog.TroubleDenied {
+		t.Fatalf("without rights: %q %s", obs.Trouble, obs.Err)
+	}
+	lab.replica.locally(t, "GRANT REPLICATION CLIENT, REPLICATION SLAVE ON *.* TO late@localhost", "GRANT SELECT ON performance_schema.* TO late@localhost")
+	if obs := s.Observe(t.Context()); !obs.Reachable {
+		t.Errorf("granted: %s", obs.Err)
+	}
 }
 
 // TestDisconnectEndsASessionThatHolds: a session that is checked out, and holds

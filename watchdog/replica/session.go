@@ -21,6 +21,9 @@ type session struct {
 	// lost: a statement did not end; the connection must not be used again,
 	// and whoever waits for that statement closes it.
 	lost bool
+	// denied: a right was missing, which may be granted any time, but never to
+	// a session that has begun.
+	denied bool
 }
 
 // session checks a connection out and asks a new one who is there. An
@@ -80,7 +83,10 @@ func (s *Server) connect() (*session, error) {
 
 // close gives the connection back for others to use.
 func (ss *session) close() {
-	if !ss.lost {
+	switch {
+	case ss.denied:
+		ss.drop()
+	case !ss.lost:
 		_ = ss.conn.Close()
 	}
 }
@@ -166,7 +172,9 @@ func (ss *session) do(ctx context.Context, limit, grace time.Duration, what stri
 	select {
 	case err := <-done:
 		ss.s.late.Done()
-		return ss.s.wrap(what, err)
+		err = ss.s.wrap(what, err)
+		ss.denied = ss.denied || errors.Is(err, ErrDenied)
+		return err
 	case <-ctx.Done():
 	}
 	ss.lost = true
