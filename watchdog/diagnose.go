@@ -22,6 +22,10 @@ type PrimaryFacts struct {
 	Executed string
 }
 
+// stableAfterConnecting is Stable for a fault in which the receiver did nothing
+// worse than connect to its source: it is connected, and there was nothing else.
+const stableAfterConnecting = 3 * time.Second
+
 // provingMoves is how often the executed set must have grown, between probes
 // that found both threads running, to prove that a fault is over. One is not
 // enough: parallel workers apply a little before they fail again.
@@ -35,6 +39,7 @@ type Memory struct {
 	Began    Stamp // when the present class began, for classes that are no fault
 	Fault    Stamp // when the present fault began, absent: none
 	Curable  Stamp // when, within the fault, a class that a rebuild cures was first seen
+	Failed   bool  // within the fault, a thread failed or was stopped: the receiver was not only on its way to its source
 	Executed string
 	Moves    int // how often Executed grew since the fault, or the health, began
 
@@ -53,8 +58,9 @@ type Memory struct {
 // A fault is one as long as it lasts: threads that run for a moment after
 // START, a server that restarts, or a class that alternates with another do
 // not begin it anew. It is over when transactions are proven to be applied
-// again, or when both threads have run for Stable; until then a server whose
-// threads run is unknown, recovering.
+// again, or when both threads have run for Stable, or for 3 s where the receiver
+// had only to connect; until then a server whose threads run is unknown,
+// recovering.
 func Diagnose(prev Memory, obs Observation, primary PrimaryFacts, now time.Time, cfg DiagnoseConfig) (Diagnosis, Memory) {
 	m := prev
 	moved := m.follow(&obs, primary, now)
@@ -64,7 +70,7 @@ func Diagnose(prev Memory, obs Observation, primary PrimaryFacts, now time.Time,
 	}
 	switch {
 	case v.fault:
-		m.enterFault(v.class, now)
+		m.enterFault(v, now)
 	case v.class == ClassHealthy || v.class == ClassLagging:
 		if m.proving(moved, now, cfg.Stable) {
 			v = plain(ClassUnknown, ReasonRecovering, "threads run again; it is not proven yet that the fault is over")
@@ -128,11 +134,12 @@ func (m *Memory) judgeLag(src *SourceStatus, now time.Time, cfg DiagnoseConfig) 
 }
 
 // enterFault opens a fault, or goes on with the one that is open.
-func (m *Memory) enterFault(class Class, now time.Time) {
+func (m *Memory) enterFault(v verdict, now time.Time) {
 	if m.Fault.IsZero() {
-		m.Fault, m.Moves = StampOf(now), 0
+		m.Fault, m.Moves, m.Failed = StampOf(now), 0, false
 	}
-	if class.Curable() && m.Curable.IsZero() {
+	m.Failed = m.Failed || v.reason != ReasonConnecting
+	if v.class.Curable() && m.Curable.IsZero() {
 		m.Curable = StampOf(now)
 	}
 	m.Clean, m.CleanMoves = Stamp{}, 0
@@ -149,10 +156,13 @@ func (m *Memory) proving(moved bool, now time.Time, stable time.Duration) bool {
 	} else if moved {
 		m.CleanMoves++
 	}
+	if !m.Failed {
+		stable = min(stable, stableAfterConnecting)
+	}
 	if m.CleanMoves < provingMoves && now.Sub(m.Clean.Time) < stable {
 		return true
 	}
-	m.Fault, m.Curable, m.Clean = Stamp{}, Stamp{}, Stamp{}
+	m.Fault, m.Curable, m.Clean, m.Failed = Stamp{}, Stamp{}, Stamp{}, false
 	m.CleanMoves, m.Moves = 0, 0
 	return false
 }

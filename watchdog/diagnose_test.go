@@ -260,6 +260,16 @@ func TestDiagnoseOverTime(t *testing.T) {
 			{11, seen(), "", ClassHealthy, "", 11},
 			{12, seen(sourceDown), "", ClassTransient, ReasonSourceUnreachable, 12},
 		},
+		"a receiver that had only to connect is proven sooner, but not one that failed as well": {
+			{0, seen(onReceiver(ThreadConnecting, 0, "")), "", ClassTransient, ReasonConnecting, 0},
+			{1, seen(), "", ClassUnknown, ReasonRecovering, 0},
+			{4, seen(), "", ClassHealthy, "", 4},
+			{5, seen(diverged), "", ClassDivergent, ReasonDuplicateKey, 5},
+			{6, seen(onReceiver(ThreadConnecting, 0, "")), "", ClassTransient, ReasonConnecting, 5},
+			{7, seen(), "", ClassUnknown, ReasonRecovering, 5},
+			{16, seen(), "", ClassUnknown, ReasonRecovering, 5},
+			{17, seen(), "", ClassHealthy, "", 17},
+		},
 		"a restart of the server does not end a fault, and a hang proves nothing": {
 			{0, seen(diverged), "", ClassDivergent, ReasonDuplicateKey, 0},
 			{1, seen(down), "", ClassUnreachable, ReasonServerDown, 1},
