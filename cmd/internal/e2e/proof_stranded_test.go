@@ -3,6 +3,8 @@
 package e2e
 
 import (
+	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -56,11 +58,10 @@ func asBefore(t *testing.T, n *lab.Node, before identity) {
 	t.Helper()
 	before.untouched(t, n)
 	doors(t, n, replicaDoors)
-	status, err := n.Replica(t.Context())
-	must(t, err)
-	if status["Replica_IO_Running"] != "Yes" {
-		t.Errorf("the receiver is %s", status["Replica_IO_Running"])
-	}
+	must(t, lab.WaitFor(t.Context(), time.Minute, "the receiver to be connected", func(ctx context.Context) (bool, string) {
+		status, err := n.Replica(ctx)
+		return err == nil && status["Replica_IO_Running"] == "Yes", fmt.Sprint(status["Replica_IO_Running"], err)
+	}))
 	s, err := n.Status(t.Context())
 	must(t, err)
 	if s.Lease != nil {
