@@ -152,7 +152,7 @@ func fullFrom(t *testing.T, n *lab.Node, gate string, step watchdog.Step, before
 	must(t, lab.WaitFor(t.Context(), 90*time.Second, "the receiver to go on", func(ctx context.Context) (bool, string) {
 		status, err := n.Replica(ctx)
 		state := fmt.Sprint(status["Replica_IO_State"])
-		return err == nil && !strings.Contains(state, "Queueing"), state
+		return err == nil && strings.HasPrefix(state, "Waiting for ") && strings.HasSuffix(state, " to send event"), state
 	}))
 	return false
 }
