@@ -181,9 +181,12 @@ func TestMariabackupOfAReplica(t *testing.T) {
 	if err := d.served(); err == nil || !strings.Contains(err.Error(), "killed") {
 		t.Errorf("the donor: %v", err)
 	}
-	if n := applier(); n != "1" {
-		t.Error("the applier stands still")
-	}
+	eventually(t, 20*time.Second, func() error { // its thread names itself after START has answered
+		if n := applier(); n != "1" {
+			return errors.New("the applier stands still")
+		}
+		return nil
+	})
 }
 
 // kill9 kills the tool that the donor's record names.
